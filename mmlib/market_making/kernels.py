@@ -1,0 +1,256 @@
+"""Compiled kernels of `simulate`: random streams and the two schemes.
+
+**Streams.** Path i of a seed has streams of its own, whatever the number of paths and of threads: xoroshiro128++ (Blackman
+& Vigna 2021) started from splitmix64 (Steele, Lea & Flood 2014) of (seed, path, stream). Distinct paths and streams of a seed start
+in distinct states.
+
+**Bernoulli.** One 64-bit word a step holds the three draws: bit 0 the direction of the mid, bits 1–31 the ask's
+uniform, bits 33–63 the bid's. A side fills if its uniform, an integer u < 2³¹, is below the threshold round(p·2³¹): the
+probability is p to within 2⁻³². Paths go in lockstep, `LANES` at a time, so that the inner loop is the same
+branch-free arithmetic on neighbouring numbers, which the compiler turns into vector instructions. The revaluation is
+left in integers: Σq and Σ±q over the steps.
+
+**Continuous.** The fills of a side are a unit Poisson process run at the side's cumulated rate (random time change): a
+clock holds the hazard left until the next fill, and runs down at the rate of the row and inventory. Row by row, with
+d = q − (q at the row's start) the mid's increment ΔW and ∫d dW are jointly normal given the fills:
+
+    ∫d dW = ΔW·D/h + √(∫d² ds − D²/h)·Z,      D = ∫d ds,  h the row's length,
+
+so two normals a row, from a stream that no quote touches, give mid and wealth on the table's times exactly in law.
+"""
+
+import math
+
+import numpy as np
+from numba import njit, prange
+
+LANES = 128
+MID, BID, ASK = 0, 1, 2  # streams of a path; the Bernoulli scheme takes all its words from the first
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+
+@njit(cache=True, inline="always")
+def _mix(z):
+    """The output function of splitmix64."""
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+@njit(cache=True, inline="always")
+def _first_state(seed, path, stream):
+    """State of a stream before its first word."""
+    x = _mix(_mix(np.uint64(seed) + _GOLDEN) + _GOLDEN * (np.uint64(4) * np.uint64(path) + np.uint64(stream)))
+    return x, _mix(x + _GOLDEN)
+
+
+@njit(cache=True, inline="always")
+def _word(x, y):
+    """xoroshiro128++: the word of state (x, y)."""
+    z = x + y
+    return ((z << np.uint64(17)) | (z >> np.uint64(47))) + x
+
+
+@njit(cache=True, inline="always")
+def _next_state(x, y):
+    y ^= x
+    return (
+        ((x << np.uint64(49)) | (x >> np.uint64(15))) ^ y ^ (y << np.uint64(21)),
+        (y << np.uint64(28)) | (y >> np.uint64(36)),
+    )
+
+
+@njit(cache=True)
+def words(seed, path, stream, count):
+    """The first `count` words of a stream, shape (count,), uint64."""
+    out = np.empty(count, np.uint64)
+    x, y = _first_state(seed, path, stream)
+    for i in range(count):
+        out[i] = _word(x, y)
+        x, y = _next_state(x, y)
+    return out
+
+
+@njit(parallel=True, cache=True)
+def bernoulli(seed, paths, start, lowest, thresholds, gains, limit, target, units, follow, samples):
+    """Simulate the Bernoulli scheme.
+
+    Parameters
+    ----------
+    seed, paths, start, lowest : int
+        `start` is the inventory at time 0, `lowest` the grid's first inventory.
+    thresholds : ndarray of uint64, shape (n, m)
+        round(p·2³¹) of the bid in the upper and of the ask in the lower half of each word.
+    gains : ndarray, shape (n, 4m)
+        Spread earned at 4·(inventory index) + 2·(bid filled) + (ask filled).
+    limit, target : int
+        Beyond ±`limit` the inventory is brought to ±`target`.
+    units : ndarray, shape (4,)
+        Currency a unit of Σq, of Σ±q, of cuts and of |q| at the horizon.
+    follow : bool
+        Whether to follow the drawdown; it is NaN otherwise.
+    samples : int
+        Number of first paths of which to record wealth and inventory at the n + 1 times.
+
+    Returns
+    -------
+    spread, drawdown : ndarray, shape (paths,)
+    counts : ndarray of int64, shape (6, paths)
+        Inventory at the horizon, Σq, Σ±q, bid fills, ask fills, cuts.
+    wealth, inventory : ndarray, shape (samples, n + 1)
+    """
+    steps = thresholds.shape[0]
+    spread, drawdown = np.empty(paths), np.full(paths, np.nan)
+    counts = np.empty((6, paths), np.int64)
+    sample_wealth, sample_inventory = np.zeros((samples, steps + 1)), np.full((samples, steps + 1), start)
+    for block in prange((paths + LANES - 1) // LANES):
+        first = block * LANES
+        used = min(LANES, paths - first)
+        recorded = min(max(samples - first, 0), used)
+        state = np.empty((2, LANES), np.uint64)
+        count = np.zeros((6, LANES), np.int64)
+        gain, peak, fall = np.zeros(LANES), np.zeros(LANES), np.zeros(LANES)
+        for j in range(LANES):
+            state[0, j], state[1, j] = _first_state(seed, first + j, MID)
+            count[0, j] = start
+        for i in range(steps):
+            for j in range(LANES):
+                word = _word(state[0, j], state[1, j])
+                state[0, j], state[1, j] = _next_state(state[0, j], state[1, j])
+                q = count[0, j]
+                k = np.uint64(q - lowest)
+                threshold = thresholds[i, k]
+                bid = np.int64((word >> np.uint64(33)) < (threshold >> np.uint64(32)))
+                ask = np.int64(((word >> np.uint64(1)) & np.uint64(0x7FFFFFFF)) < (threshold & np.uint64(0xFFFFFFFF)))
+                gain[j] += gains[i, np.uint64(4) * k + np.uint64(2 * bid + ask)]
+                q += bid - ask
+                cut = np.int64(abs(q) > limit)
+                if cut:
+                    q = target if q > 0 else -target
+                count[0, j] = q
+                count[1, j] += q
+                count[2, j] += q if word & np.uint64(1) else -q
+                count[3, j] += bid
+                count[4, j] += ask
+                count[5, j] += cut
+            if follow or recorded > 0:
+                last = i == steps - 1
+                for j in range(LANES):
+                    wealth = gain[j] + units[0] * count[1, j] + units[1] * count[2, j] - units[2] * count[5, j]
+                    if last:
+                        wealth -= units[3] * abs(count[0, j])
+                    peak[j] = max(peak[j], wealth)
+                    fall[j] = max(fall[j], peak[j] - wealth)
+                    if j < recorded:
+                        sample_wealth[first + j, i + 1] = wealth
+                        sample_inventory[first + j, i + 1] = count[0, j]
+        for j in range(used):
+            spread[first + j] = gain[j]
+            counts[:, first + j] = count[:, j]
+            if follow:
+                drawdown[first + j] = fall[j]
+    return spread, drawdown, counts, sample_wealth, sample_inventory
+
+
+@njit(cache=True, inline="always")
+def _draw(state, stream):
+    x, y = state[stream, 0], state[stream, 1]
+    state[stream, 0], state[stream, 1] = _next_state(x, y)
+    return _word(x, y)
+
+
+@njit(cache=True, inline="always")
+def _exponential(state, stream):
+    """−ln u, u uniform on (0, 1]."""
+    return -math.log(float((_draw(state, stream) >> np.uint64(11)) + np.uint64(1)) * 2.0**-53)
+
+
+@njit(parallel=True, cache=True)
+def continuous(seed, paths, start, lowest, lengths, fills, market, units, samples):
+    """Simulate the continuous-time scheme.
+
+    Parameters
+    ----------
+    seed, paths, start, lowest, samples : int
+        As for `bernoulli`.
+    lengths : ndarray, shape (n,)
+        Length of the rows, time.
+    fills : Fills
+        Rates, spreads, tolls and landings.
+    market : tuple of float
+        mu, sigma and impact.
+    units : tuple of float
+        Units an order, and currency charged a |q| at the horizon.
+
+    Returns
+    -------
+    money : ndarray, shape (4, paths)
+        Spread, revaluation, tolls, drawdown on the table's times.
+    counts : ndarray of int64, shape (3, paths)
+        Inventory at the horizon, bid fills, ask fills.
+    wealth, inventory, mid : ndarray, shape (samples, n + 1)
+        On the table's times and the horizon; the mid less its start.
+    """
+    steps = len(lengths)
+    mu, sigma, impact = market
+    size, liquidation = units
+    money, counts = np.empty((4, paths)), np.empty((3, paths), np.int64)
+    sample_wealth, sample_mid = np.zeros((samples, steps + 1)), np.zeros((samples, steps + 1))
+    sample_inventory = np.full((samples, steps + 1), start)
+    for path in prange(paths):
+        state = np.empty((3, 2), np.uint64)
+        for stream in range(3):
+            state[stream, 0], state[stream, 1] = _first_state(seed, path, stream)
+        k = start - lowest
+        bids, asks = 0, 0
+        spread, revaluation, tolls, mid, peak, fall = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+        bid_clock, ask_clock = _exponential(state, BID), _exponential(state, ASK)
+        for i in range(steps):
+            h = lengths[i]
+            entered, left, area, square = k, h, 0.0, 0.0
+            while True:
+                bid_rate, ask_rate = fills.bid_rate[i, k], fills.ask_rate[i, k]
+                to_bid = bid_clock / bid_rate if bid_rate > 0 else math.inf
+                to_ask = ask_clock / ask_rate if ask_rate > 0 else math.inf
+                wait = min(left, to_bid, to_ask)
+                d = k - entered
+                area += d * wait
+                square += d * d * wait
+                bid_clock -= bid_rate * wait
+                ask_clock -= ask_rate * wait
+                if wait == left:
+                    break
+                left -= wait
+                if to_bid <= to_ask:
+                    bids += 1
+                    spread += fills.bid_spread[i, k]
+                    tolls += fills.bid_toll[k]
+                    k = fills.bid_to[k]
+                    mid -= impact
+                    bid_clock = _exponential(state, BID)
+                else:
+                    asks += 1
+                    spread += fills.ask_spread[i, k]
+                    tolls += fills.ask_toll[k]
+                    k = fills.ask_to[k]
+                    mid += impact
+                    ask_clock = _exponential(state, ASK)
+            radius = math.sqrt(2 * h * _exponential(state, MID))
+            angle = 2 * math.pi * float(_draw(state, MID) >> np.uint64(11)) * 2.0**-53
+            move = mu * h + sigma * radius * math.cos(angle)
+            residual = max(square / h - (area / h) ** 2, 0.0)  # a variance; below 0 by rounding only
+            held = entered + lowest
+            revaluation += size * ((held + area / h) * move + sigma * math.sqrt(residual) * radius * math.sin(angle))
+            mid += move
+            if i == steps - 1:
+                tolls += liquidation * abs(k + lowest)
+            wealth = spread + revaluation - tolls
+            peak = max(peak, wealth)
+            fall = max(fall, peak - wealth)
+            if path < samples:
+                sample_wealth[path, i + 1] = wealth
+                sample_mid[path, i + 1] = mid
+                sample_inventory[path, i + 1] = k + lowest
+        money[0, path], money[1, path], money[2, path], money[3, path] = spread, revaluation, tolls, fall
+        counts[0, path], counts[1, path], counts[2, path] = k + lowest, bids, asks
+    return money, counts, sample_wealth, sample_inventory, sample_mid
