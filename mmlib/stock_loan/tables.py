@@ -17,168 +17,28 @@ on loan + available. `loans` is a log of events; the balance of a loan at the cl
     return         − quantity, which is all that was left
     buy-in         − quantity, bought by force after a recall
     recall         a notice for `quantity`; the balance moves only with the return that follows
-    re-rate        quantity 0; `loan_fee` and `borrow_fee` are the fees in force from this day on
+    re-rate        quantity 0; the only event that changes `loan_fee` and `borrow_fee`, from this day on
 
-On one day a loan's events happen in the order new, re-rate, recall, partial return, buy-in, return.
+On one day a loan's events happen in the order new, re-rate, recall, partial return, buy-in, return. The rebate on cash
+collateral is benchmark − loan fee.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 
-try:
-    import pandera.pandas as pa
-except ImportError as error:  # pragma: no cover
-    raise ImportError("the stock-loan tables need pandera: pip install 'mmlib[loan]'") from error
-
-BUCKETS = ("GC", "warm", "special")
-POOL_TYPES = ("internal", "rehypothecation", "fully paid", "exclusive", "agent lender", "street")  # merit order
-CLIENT_TYPES = ("hedge fund", "market maker", "broker")
-EVENTS = ("new", "re-rate", "recall", "partial return", "buy-in", "return")  # order within a day
-MAX_FEE = 200_000  # bp a year; published lists of shortable stocks reach 100,000
+from mmlib.stock_loan.schemas import COLUMNS, EVENTS, KEYS, pa
 
 
 class TableError(ValueError):
     """A table breaks a rule; the message names the table or file, the column, the first bad rows and how many."""
 
 
-def _text(meaning, options=None):
-    rules = [pa.Check.isin(options, error=f"must be one of {', '.join(options)}")] if options else []
-    return pa.Column("str", rules, description=meaning)
-
-
-def _name(meaning):
-    return pa.Column("str", pa.Check(lambda s: s != "", error="must not be empty"), description=meaning)
-
-
-def _number(meaning, low, high=None, decimals=None, dtype="float64", nullable=False):
-    def in_range(s):
-        return (s >= low) & (s < np.inf if high is None else s <= high)
-
-    def on_grid(s):
-        return (s * 10**decimals - (s * 10**decimals).round()).abs() <= 1e-6
-
-    rule = f"must be >= {low:g}" + ("" if high is None else f" and <= {high:g}") + f" ({meaning})"
-    rules = [pa.Check(in_range, error=rule)]
-    if decimals is not None:
-        rules.append(pa.Check(on_grid, error=f"must have at most {decimals} decimals ({meaning})"))
-    return pa.Column(dtype, rules, nullable=nullable, description=meaning)
-
-
-def _shares(meaning, least=0):
-    return _number(f"{meaning}, shares", least, dtype="int64")
-
-
-def _fee(meaning, nullable=False):
-    return _number(f"{meaning}, bp a year", 0, MAX_FEE, decimals=2, nullable=nullable)
-
-
-def _rate(meaning, low=-1_000, nullable=False):
-    return _number(f"{meaning}, bp a year", low, 20_000, decimals=2, nullable=nullable)
-
-
-_DATE = pa.Column("datetime64[us]", description="trade date")
-_SECURITY, _CLIENT, _POOL = _name("security"), _name("client"), _name("pool of supply")
-
-#: Per table: its columns in order, and the columns that identify a row.
-COLUMNS = {
-    "securities": {
-        "security_id": _SECURITY,
-        "symbol": _name("ticker"),
-        "sector": _name("sector"),
-        "bucket": _text("how hard it is to borrow", BUCKETS),
-        "round_lot": _shares("round lot", 1),
-        "average_daily_volume": _shares("average volume a day"),
-    },
-    "closes": {
-        "trade_date": _DATE,
-        "security_id": _SECURITY,
-        "close": _number("unadjusted closing price, dollars", 0.0001, 1e7, decimals=4),
-        "indicative_fee": _fee("the market's fee for a new loan; empty = not known", nullable=True),
-    },
-    "rates": {
-        "trade_date": _DATE,
-        "benchmark_rate": _rate("overnight benchmark"),
-        "funding_rate": _rate("the desk's cost of funding"),
-    },
-    "clients": {
-        "client_id": _CLIENT,
-        "client_type": _text("kind of client", CLIENT_TYPES),
-        "markup": _fee("client's fee over the indicative fee"),
-        "credit_limit": _number("most that may be lent to the client, dollars", 0),
-        "risk_weight": _number("capital risk weight, 1 = 100 %", 0, 12.5),
-    },
-    "debits": {
-        "trade_date": _DATE,
-        "client_id": _CLIENT,
-        "net_debit": _number("what the margin client owes, dollars", 0),
-    },
-    "pools": {
-        "pool_id": _POOL,
-        "pool_type": _text("kind of supply", POOL_TYPES),
-        "merit": _number("place in the merit order, 1 = first", 1, dtype="int64"),
-        "client_id": _text("margin client whose longs these are; empty = not one client's"),
-        "concentration_limit": _number("largest share of one security's loans from this pool", 0, 1),
-    },
-    "eligibility": {"pool_id": _POOL, "client_id": _CLIENT},
-    "inventory": {
-        "trade_date": _DATE,
-        "security_id": _SECURITY,
-        "pool_id": _POOL,
-        "quantity_available": _shares("available, not on loan"),
-        "borrow_fee": _fee("what the pool charges for a new loan"),
-    },
-    "positions": {
-        "trade_date": _DATE,
-        "client_id": _CLIENT,
-        "security_id": _SECURITY,
-        "account": _text("account", ("margin", "cash")),
-        "side": _text("side", ("long", "short")),
-        "quantity": _shares("position"),
-    },
-    "loans": {
-        "trade_date": _DATE,
-        "loan_id": _name("loan"),
-        "event": _text("event", EVENTS),
-        "security_id": _SECURITY,
-        "client_id": _CLIENT,
-        "pool_id": _POOL,
-        "quantity": _shares("moved, or recalled"),
-        "loan_fee": _fee("fee the client pays"),
-        "borrow_fee": _fee("fee the pool is paid"),
-        "rebate_rate": _rate("benchmark less fee; empty = no cash collateral", -MAX_FEE, nullable=True),
-    },
-    "locates": {
-        "trade_date": _DATE,
-        "locate_id": _name("locate"),
-        "client_id": _CLIENT,
-        "security_id": _SECURITY,
-        "quantity_requested": _shares("requested", 1),
-        "quantity_approved": _shares("approved"),
-        "quantity_shorted": _shares("sold short"),
-        "quantity_settled": _shares("borrowed to settle"),
-        "loan_fee": _fee("fee quoted"),
-    },
-}
-KEYS = {
-    "securities": ["security_id"],
-    "closes": ["trade_date", "security_id"],
-    "rates": ["trade_date"],
-    "clients": ["client_id"],
-    "debits": ["trade_date", "client_id"],
-    "pools": ["pool_id"],
-    "eligibility": ["pool_id", "client_id"],
-    "inventory": ["trade_date", "security_id", "pool_id"],
-    "positions": ["trade_date", "client_id", "security_id", "account", "side"],
-    "loans": ["trade_date", "loan_id", "event"],
-    "locates": ["trade_date", "locate_id"],
-}
-
-
 @dataclass(frozen=True)
 class Book:
-    """The eleven tables, each a DataFrame with the columns of `COLUMNS` in that order, sorted by `KEYS`."""
+    """The eleven tables: DataFrames with the columns of `schemas.COLUMNS`, in that order, sorted by `schemas.KEYS`."""
 
     securities: pd.DataFrame
     closes: pd.DataFrame
@@ -215,3 +75,198 @@ def as_of(frame, date, keys):
         One row a key, with the trade date on which it was last set.
     """
     return frame[frame["trade_date"] <= pd.Timestamp(date)].drop_duplicates(keys, keep="last").reset_index(drop=True)
+
+
+def check(book, where=None):
+    """The book with every table in its final form: columns in order, dtypes exact, rows sorted by key.
+
+    Parameters
+    ----------
+    book : Book
+        Dates may be of any resolution or ISO text, whole numbers may be floats; nothing else is converted.
+    where : dict, optional
+        Table name -> (file, line of its first row), for the messages; a table not named there is called by its name
+        and its rows are counted from 0.
+
+    Raises
+    ------
+    TableError
+        Names the table or file, the column, the rule, the number of bad rows and the first three of them. All the
+        problems of one table are reported at once; then those between tables.
+    """
+    frames = {name: _validated(name, getattr(book, name), where or {}) for name in COLUMNS}
+    report = _Report(where or {})
+    _check_references(frames, report)
+    _check_quantities(frames, report)
+    _check_loans(frames, report)
+    report.close()
+    _check_closes(frames, report)
+    report.close()
+    return Book(**{name: frame.reset_index(drop=True) for name, frame in frames.items()})
+
+
+class _Report:
+    """Collects what is wrong, and raises it in one error."""
+
+    def __init__(self, where):
+        self.where, self.lines = where, []
+
+    def rows(self, name, column, frame, bad, rule):
+        """Report the rows of `frame` where the boolean array `bad` is true."""
+        bad = np.asarray(bad)
+        if bad.any():
+            file, first_line = self.where.get(name, (name, 0))
+            word = "line" if first_line else "row"
+            shown = zip(frame.index[bad][:3], frame[column].array[bad][:3], strict=True)
+            shown = "; ".join(f"{word} {label + first_line}: {value!s}" for label, value in shown)
+            self.lines.append(f"{file}: {column} {rule}; {bad.sum()} of {len(bad)} rows bad, first {shown}")
+
+    def close(self):
+        if self.lines:
+            raise TableError("\n".join(self.lines))
+
+
+def _validated(name, frame, where):
+    """One table on its own: columns, types, ranges, duplicate keys; sorted, with the original row numbers as index."""
+    report, columns = _Report(where), COLUMNS[name]
+    wrong = [("missing", c) for c in columns if c not in frame] + [("unknown", c) for c in frame if c not in columns]
+    if wrong:
+        file = where.get(name, (name,))[0]
+        raise TableError(
+            "\n".join(f"{file}: {what} column {c!r}; columns are {', '.join(columns)}" for what, c in wrong)
+        )
+    frame = frame.reset_index(drop=True)
+    cast = {}
+    for column, rule in columns.items():
+        cast[column], bad, must = _cast(frame[column], str(rule.dtype))
+        report.rows(name, column, frame, bad, must)
+    report.close()
+    frame = pd.DataFrame(cast)
+    try:
+        pa.DataFrameSchema(columns).validate(frame, lazy=True)
+    except pa.errors.SchemaErrors as error:
+        for (column, rule), cases in error.failure_cases.groupby(["column", "check"], sort=False):
+            rule = "must not be missing" if rule == "not_nullable" else rule
+            report.rows(name, column, frame, frame.index.isin(cases["index"].astype("int64")), rule)
+    report.rows(name, KEYS[name][-1], frame, frame.duplicated(KEYS[name]), f"repeats the key {', '.join(KEYS[name])}")
+    report.close()
+    return frame if _is_sorted(frame, KEYS[name]) else frame.sort_values(KEYS[name], key=_sort_key, kind="stable")
+
+
+def _cast(column, dtype):
+    """`column` in `dtype` where that loses nothing, the rows where it would, and the rule they break."""
+    nothing, missing = np.zeros(len(column), dtype=bool), column.isna().to_numpy()
+    if dtype == "str":
+        bad = ~column.map(lambda value: isinstance(value, str)).to_numpy(dtype=bool) & ~missing
+        return (column if bad.any() else column.astype("str")), bad, "must be text"
+    if dtype.startswith("datetime64"):
+        parsed = pd.to_datetime(column, format="ISO8601", errors="coerce")
+        if parsed.dt.tz is not None:
+            return column, ~nothing, "must be a date without a time zone"
+        return parsed.astype("datetime64[us]"), parsed.isna().to_numpy() & ~missing, "must be a date, YYYY-MM-DD"
+    if column.dtype.kind == "b":
+        return column, ~nothing, "must be a number"
+    number = pd.to_numeric(column, errors="coerce")
+    if dtype == "float64":
+        return number.astype("float64"), number.isna().to_numpy() & ~missing, "must be a number"
+    if number.dtype.kind == "i":
+        return number.astype("int64"), nothing, ""
+    whole = np.isfinite(number) & (number == np.floor(number)) & (number.abs() < 2**53)
+    return (number.astype("int64") if whole.all() else number), ~whole.to_numpy(), "must be a whole number, not missing"
+
+
+def _sort_key(column):
+    return column.map(EVENTS.index) if column.name == "event" else column
+
+
+def _is_sorted(frame, keys):
+    after = np.zeros(max(len(frame) - 1, 0), dtype=bool)
+    for key in reversed(keys):
+        value = _sort_key(frame[key])
+        first, second = value[:-1].reset_index(drop=True), value[1:].reset_index(drop=True)
+        after = (second > first).to_numpy() | ((second == first).to_numpy() & after)
+    return bool(after.all())
+
+
+def _check_references(frames, report):
+    """Every id is known, every date is a trade date, every pool may lend to someone."""
+    homes = {"security_id": "securities", "client_id": "clients", "pool_id": "pools", "trade_date": "rates"}
+    for name, frame in frames.items():
+        for column, home in homes.items():
+            if column in frame and name != home:
+                known = frame[column].isin(frames[home][column])
+                known |= (frame[column] == "") if name == "pools" else False
+                what = "must be a trade date, with a row" if column == "trade_date" else "must be known"
+                report.rows(name, column, frame, ~known, f"{what} in {home}")
+    pools, loans, eligibility = frames["pools"], frames["loans"], frames["eligibility"]
+    served = pools["pool_id"].isin(eligibility["pool_id"])
+    report.rows("pools", "pool_id", pools, ~served, "must be eligible for at least one client in eligibility")
+    pairs = pd.MultiIndex.from_frame(eligibility)
+    allowed = pd.MultiIndex.from_frame(loans[["pool_id", "client_id"]]).isin(pairs)
+    report.rows("loans", "client_id", loans, ~allowed, "must be eligible for the loan's pool")
+
+
+def _check_quantities(frames, report):
+    locates, positions = frames["locates"], frames["positions"]
+    steps = ["quantity_requested", "quantity_approved", "quantity_shorted", "quantity_settled"]
+    for more, less in pairwise(steps):
+        report.rows("locates", less, locates, locates[less] > locates[more], f"must be <= {more}")
+    naked = (positions["side"] == "short") & (positions["account"] == "cash")
+    report.rows("positions", "account", positions, naked, "must be margin for a short position")
+
+
+def _check_loans(frames, report):
+    """The lifecycle: starts once, does not change hands, never returns more than it has, and its rebate follows."""
+    loans = frames["loans"]
+    loans = loans.assign(rank=loans["event"].map(EVENTS.index)).sort_values(["loan_id", "trade_date", "rank"])
+    event, by_loan = loans["event"], loans["loan_id"]
+    starts = (event == "new").groupby(by_loan).cumsum()
+    report.rows("loans", "event", loans, starts == 0, "must not come before the loan is new")
+    report.rows("loans", "event", loans, (event == "new") & (starts > 1), "must be new only once a loan")
+    for column in ("security_id", "client_id", "pool_id"):
+        report.rows("loans", column, loans, loans[column] != loans.groupby("loan_id")[column].transform("first"),
+                    "must not change during a loan")  # fmt: skip
+    empty = (loans["quantity"] == 0) != (event == "re-rate")
+    report.rows("loans", "quantity", loans, empty, "must be 0 for a re-rate and > 0 for every other event")
+    balance = signed_quantity(loans).groupby(by_loan).cumsum()
+    before = balance.groupby(by_loan).shift(fill_value=1)
+    report.rows("loans", "quantity", loans, balance < 0, "must not return more than is on loan")
+    report.rows("loans", "quantity", loans, (event == "return") & (balance > 0), "must return all that is on loan")
+    over = (event == "recall") & (loans["quantity"] > balance)
+    report.rows("loans", "quantity", loans, over, "must not recall more than is on loan")
+    report.rows("loans", "event", loans, before == 0, "must not come after the loan is closed")
+    for fee in ("loan_fee", "borrow_fee"):
+        moved = (loans[fee] != loans.groupby("loan_id")[fee].shift()) & ~event.isin(["new", "re-rate"])
+        report.rows("loans", fee, loans, moved, "must not change without a re-rate")
+    benchmark = loans["trade_date"].map(frames["rates"].set_index("trade_date")["benchmark_rate"])
+    gap = (loans["loan_fee"] + loans["rebate_rate"] - benchmark).abs()
+    report.rows("loans", "rebate_rate", loans, gap > 0.005, "must be benchmark_rate − loan_fee, to 0.01 bp")
+
+
+def _check_closes(frames, report):
+    """A balance needs a close on every trade date on which it is held."""
+    dates, ids = frames["rates"]["trade_date"], frames["securities"]["security_id"]
+    row, column = pd.Index(dates).get_indexer, pd.Index(ids).get_indexer
+    closes, loans, inventory = frames["closes"], frames["loans"], frames["inventory"]
+    known = np.zeros((len(dates) + 1, len(ids)), dtype=np.int64)
+    known[row(closes["trade_date"]) + 1, column(closes["security_id"])] = 1
+    known = known.cumsum(axis=0)
+    left = signed_quantity(loans).groupby(loans["loan_id"]).sum()
+    end = loans.groupby("loan_id")["trade_date"].last()[left == 0]
+    new = loans[loans["event"] == "new"]
+    end = new["loan_id"].map(end)
+    new_end = np.where(end.isna(), len(dates), row(end))
+    following = inventory.groupby(["security_id", "pool_id"])["trade_date"].shift(-1)
+    inventory_end = np.where(following.isna(), len(dates), row(following))
+    inventory_end[inventory["quantity_available"] == 0] = 0
+    for name, frame, stop in (("loans", new, new_end), ("inventory", inventory, inventory_end)):
+        start, security = row(frame["trade_date"]), column(frame["security_id"])
+        have = known[stop, security] - known[start, security]
+        report.rows(name, "security_id", frame, (have < stop - start),
+                    "must have a close on every trade date on which the balance is held")  # fmt: skip
+
+
+def signed_quantity(loans):
+    """What each event adds to its loan's balance, shares: + for new, − for returns and buy-ins, 0 for notices."""
+    sign = loans["event"].map({"new": 1, "re-rate": 0, "recall": 0, "partial return": -1, "buy-in": -1, "return": -1})
+    return sign * loans["quantity"]
