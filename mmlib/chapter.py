@@ -5,6 +5,8 @@
         checks.positive("gamma", gamma, "risk aversion, 1/currency")
     …
     chapter.results(certainty_equivalent=value, spread=spread)
+
+The results are shown as a table and stored in the output, where `mmlib run` and a sweep find them.
 """
 
 from contextlib import contextmanager

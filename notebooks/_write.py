@@ -49,7 +49,9 @@ def figure(notebook, name):
     for cell in notebook.cells:
         if cell.metadata.get("mystnb", {}).get("figure", {}).get("name") == name:
             return next(
-                base64.b64decode(output.data["image/png"]) for output in cell.outputs if "image/png" in output.get("data", {})
+                base64.b64decode(output.data["image/png"])
+                for output in cell.outputs
+                if "image/png" in output.get("data", {})
             )
     raise SystemExit(f"no figure named {name}")
 

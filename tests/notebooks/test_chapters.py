@@ -1,0 +1,96 @@
+"""What holds for every committed chapter, read from its file: nbval compares outputs only where these hold."""
+
+import json
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+
+from mmlib import chapter
+
+ROOT = Path(__file__).parents[2]
+CHAPTERS = sorted((ROOT / "notebooks").glob("*/*.ipynb"))
+each_chapter = pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+
+
+def code_cells(path):
+    return [
+        cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code" and cell.source.strip()
+    ]
+
+
+@each_chapter
+def test_every_code_cell_was_run_in_order(path):
+    """Without execution counts strict nbval runs a cell but compares nothing."""
+    assert [cell.execution_count for cell in code_cells(path)] == list(range(1, len(code_cells(path)) + 1))
+
+
+@each_chapter
+def test_the_first_code_cell_holds_the_parameters_and_the_last_the_results(path):
+    cells = code_cells(path)
+    assert cells[0].metadata.get("tags") == ["parameters"]
+    assert all(re.match(r"\w+ = .+  # .+", line) for line in cells[0].source.splitlines()), "name = literal  # meaning"
+    assert "chapter.validating()" in cells[1].source
+    assert "chapter.results(" in cells[-1].source
+    assert chapter.read_results(nbformat.read(path, as_version=4)) != {}
+
+
+@each_chapter
+def test_the_anatomy_is_kept(path):
+    text = "\n".join(cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "markdown")
+    assert text.startswith("# ")
+    for part in ("**Question.**", "*You will be able to*", "**Check", "What breaks it", "Exercises", "References"):
+        assert part in text, part
+    assert text.count("<details>") == text.count("</details>") >= 1
+
+
+@each_chapter
+def test_cells_are_short_and_files_small(path):
+    assert max(len(cell.source.splitlines()) for cell in code_cells(path)) <= 25
+    assert path.stat().st_size <= 300_000
+
+
+@each_chapter
+def test_outputs_carry_no_warning_no_error_and_no_path(path):
+    outputs = [output for cell in code_cells(path) for output in cell.outputs]
+    assert [output for output in outputs if output.output_type == "error" or output.get("name") == "stderr"] == []
+    assert re.search(r"/(home|root|tmp|work|usr)/", json.dumps(outputs)) is None
+
+
+@each_chapter
+def test_every_figure_has_alt_text_and_a_caption(path):
+    for cell in code_cells(path):
+        if any("image/png" in output.get("data", {}) for output in cell.outputs):
+            shown = cell.metadata.get("mystnb", {})
+            assert len(shown.get("image", {}).get("alt", "")) > 20
+            assert len(shown.get("figure", {}).get("caption", "")) > 20
+
+
+@each_chapter
+def test_only_the_writer_touched_the_file(path):
+    notebook = nbformat.read(path, as_version=4)
+    assert [cell.id for cell in notebook.cells] == [f"cell-{n:02d}" for n in range(1, len(notebook.cells) + 1)]
+    assert set(notebook.metadata) == {"kernelspec", "language_info"}
+    assert all("execution" not in cell.metadata for cell in notebook.cells)
+
+
+def test_the_book_has_every_chapter():
+    toc = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text())
+    listed = {entry["file"] for part in toc["parts"] for entry in part["chapters"]}
+    assert {str(path.relative_to(ROOT).with_suffix("")) for path in CHAPTERS} <= listed
+
+
+def test_the_picture_of_the_readme_is_the_books():
+    """It is cut from a chapter's output by the program that writes outputs."""
+    import base64
+
+    images = {
+        base64.b64decode(output["data"]["image/png"])
+        for path in CHAPTERS
+        for cell in code_cells(path)
+        for output in cell.outputs
+        if "image/png" in output.get("data", {})
+    }
+    assert (ROOT / "book" / "_static" / "picture.png").read_bytes() in images
