@@ -24,14 +24,14 @@ def _name(meaning):
 
 
 def _number(meaning, low, high=None, decimals=None, dtype="float64", nullable=False):
-    def in_range(s):
+    def within(s):
         return (s >= low) & (s < np.inf if high is None else s <= high)
 
     def on_grid(s):
         return (s * 10**decimals - (s * 10**decimals).round()).abs() <= 1e-4
 
     rule = f"must be >= {low:g}" + ("" if high is None else f" and <= {high:g}") + f" ({meaning})"
-    rules = [pa.Check(in_range, error=rule)]
+    rules = [pa.Check(within, error=rule)]
     if decimals is not None:
         rules.append(pa.Check(on_grid, error=f"must have at most {decimals} decimals ({meaning})"))
     return pa.Column(dtype, rules, nullable=nullable, description=meaning)

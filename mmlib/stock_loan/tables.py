@@ -138,7 +138,7 @@ def _validated(name, frame, where):
     frame = frame.reset_index(drop=True)
     cast = {}
     for column, rule in columns.items():
-        cast[column], bad, must = _cast(frame[column], str(rule.dtype))
+        cast[column], bad, must = _cast(frame[column], rule.dtype.type.kind)
         report.rows(name, column, frame, bad, must)
     report.close()
     frame = pd.DataFrame(cast)
@@ -153,13 +153,13 @@ def _validated(name, frame, where):
     return frame if _is_sorted(frame, KEYS[name]) else frame.sort_values(KEYS[name], key=_sort_key, kind="stable")
 
 
-def _cast(column, dtype):
-    """`column` in `dtype` where that loses nothing, the rows where it would, and the rule they break."""
+def _cast(column, kind):
+    """`column` in its type (kind O text, M date, i, f) where that loses nothing, the rows where it would, the rule."""
     nothing, missing = np.zeros(len(column), dtype=bool), column.isna().to_numpy()
-    if dtype == "str":
+    if kind == "O":
         bad = ~column.map(lambda value: isinstance(value, str)).to_numpy(dtype=bool) & ~missing
         return (column if bad.any() else column.astype("str")), bad, "must be text"
-    if dtype.startswith("datetime64"):
+    if kind == "M":
         parsed = pd.to_datetime(column, format="ISO8601", errors="coerce")
         if parsed.dt.tz is not None:
             return column, ~nothing, "must be a date without a time zone"
@@ -167,7 +167,7 @@ def _cast(column, dtype):
     if column.dtype.kind == "b":
         return column, ~nothing, "must be a number"
     number = pd.to_numeric(column, errors="coerce")
-    if dtype == "float64":
+    if kind == "f":
         return number.astype("float64"), number.isna().to_numpy() & ~missing, "must be a number"
     if number.dtype.kind == "i":
         return number.astype("int64"), nothing, ""
