@@ -28,7 +28,7 @@ solver works with the log-ratios u_q = ln(v_q/v_{q+1}) that the quotes need; see
 import numpy as np
 from numba import njit
 
-from mmlib.checks import nonnegative, positive
+from mmlib.checks import in_interval, nonnegative, positive
 from mmlib.market_making.quotes import Quotes, inventory_grid, one_sided, time_grid
 
 
@@ -122,7 +122,7 @@ def closed_form_quotes(market, gamma, horizon, max_inventory, steps, xi=None, si
         raise ValueError(
             f"mu must be 0 for stationary quotes without inventory risk (gamma sigma² = 0); got {market.mu!r}"
         )
-    s = np.sqrt(risk / (2 * market.k * np.exp(_log_eta(market, xi, size))))
+    s = np.sqrt(risk / (2 * market.k * _eta(market, xi, size)))
     b = market.mu * s / risk if risk > 0 else 0.0
     return _linear_quotes(market, xi, size, times, q, horizon, np.full(len(times), s), np.full(len(times), b))
 
@@ -149,7 +149,7 @@ def tanh_quotes(market, gamma, horizon, max_inventory, steps, xi=None, size=1.0)
     gamma, xi, size, times, q = _checked(market, gamma, horizon, max_inventory, steps, xi, size)
     tau = horizon - times
     risk = gamma * market.sigma**2 * size
-    eta = np.exp(_log_eta(market, xi, size))
+    eta = _eta(market, xi, size)
     omega = np.sqrt(2 * market.k * eta * risk)
     g = 2 * market.k * eta * market.impact
 
@@ -184,8 +184,12 @@ def _checked(market, gamma, horizon, max_inventory, steps, xi, size):
     return gamma, xi, size, time_grid(horizon, steps), inventory_grid(max_inventory)
 
 
-def _log_eta(market, xi, size):
-    return np.log(market.A * constants(market, xi, size)[1]) - market.k * (market.fee + 0.5 * market.impact)
+def _eta(market, xi, size):
+    _, C = constants(market, xi, size)
+    toll = in_interval(
+        "k·(fee + impact/2)", market.k * (market.fee + 0.5 * market.impact), -300, 300, meaning="no unit"
+    )
+    return market.A * C * np.exp(-toll)
 
 
 def _linear_quotes(market, xi, size, times, q, horizon, a, b):
@@ -197,94 +201,129 @@ def _linear_quotes(market, xi, size, times, q, horizon, a, b):
 
 
 def _solve(market, gamma, xi, size, tau, q):
-    """Log-ratios u_q = ln(v_q/v_{q+1}), shape (n, 2Q), and ln v_0, shape (n,), at increasing times to go `tau`."""
-    below = q[:-1].astype(float)
-    alpha = 0.5 * market.k * gamma * market.sigma**2 * size
-    log_eta = _log_eta(market, xi, size)
-    start = 0.5 * market.k * market.impact * (2 * below + 1)
-    return _integrate(start, alpha * (2 * below + 1) - market.k * market.mu, log_eta, tau, _TOLERANCE)
+    """Log-ratios u_q = ln(v_q/v_{q+1}), q = −Q … Q − 1, shape (n, 2Q), and ln v_0, (n,), at times to go `tau` (n,)."""
+    eta = _eta(market, xi, size)
+    symmetric = market.mu == 0  # then v_q = v_{−q}: u_0 … u_{Q−1} are enough
+    lower = q[len(q) // 2 : -1] if symmetric else q[:-1]
+    odd = 2.0 * lower + 1.0
+    drive = 0.5 * market.k * gamma * market.sigma**2 * size * odd - market.k * market.mu
+    # From any larger start, exp(−u) reaches eta tau within exp(−600): the same u to the last bit, and no overflow.
+    start = np.minimum(0.5 * market.k * market.impact * odd, 600.0)
+    u, log_v0 = _integrate(start, drive, eta, tau, symmetric)
+    return np.hstack([-u[:, ::-1], u]) if symmetric else u, log_v0
 
 
-_TOLERANCE = 1e-11
-_ROWS = 6
+TOLERANCE = 1e-9  # of a step, in u: its quotes are then within about 1e-9/k
+ROWS = 8  # of the extrapolation table
 
 
 @njit(cache=True)
-def _integrate(start, drive, log_eta, tau, tolerance):
-    """Integrate the log-ratios u (m,) over the times to go `tau` (n,).
+def _integrate(start, drive, eta, tau, symmetric):
+    """Log-ratios u (m,) and ln v_0 from `start` and 0, at the increasing times to go `tau` (n,).
 
-    du_q/dtau = drive_q + up_q + down_{q−1} − up_{q+1} − down_q,  up_q = eta exp(−u_q) and down_q = eta exp(u_q) being
-    the flows of v between q and q + 1; and d ln v_0/dtau = up_0 + down_{−1}. Extrapolated linearly implicit Euler.
+    With the inflow g_q = eta (exp(−u_q) + exp(u_{q−1})) of level q from its neighbours in the equation of v,
+
+        du_q/dtau = drive_q + g_q − g_{q+1},        d ln v_0/dtau = g_0,
+
+    a stiff system whose Jacobian J is, up to sign, a tridiagonal M-matrix. Extrapolated linearly implicit Euler
+    ("Seulex": Hairer & Wanner 1996, Solving Ordinary Differential Equations II, section IV.9): a step H is done with 1,
+    2, 3, … Euler steps, and the results are extrapolated to infinitely many until the last two extrapolations agree to
+    TOLERANCE; the next step is the one for which ROWS rows should be enough. If `symmetric`, the u are those of q >= 0,
+    and u_{−1} = −u_0.
     """
-    m = len(start)
-    centre = m // 2
-    n = len(tau)
-    table = np.empty((n, m))
-    log_v0 = np.empty(n)
-    y = np.empty(m + 1)
-    y[:m] = start
-    y[m] = 0.0
-    T = np.empty((_ROWS, m + 1))
-    up, down, up0, down0, pivot, rhs = np.empty(m), np.empty(m), np.empty(m), np.empty(m), np.empty(m), np.empty(m)
+    m, n = len(start), len(tau)
+    ratios, log_v0 = np.empty((n, m)), np.empty(n)
+    y = np.append(start, 0.0)  # u, and ln v_0 at the end
+    T = np.empty((ROWS, m + 1))  # the last diagonal of the extrapolation table, the best first
+    work = np.zeros((7, m + 1))
     t = 0.0
-    step = np.inf
+    _flows(y, eta, symmetric, work[0], work[1], work[2])
+    step = 0.01 / (np.max(np.abs(drive)) + np.max(work[2]))
     for j in range(n):
         while t < tau[j]:
-            for i in range(m):
-                up0[i] = np.exp(log_eta - y[i])
-                down0[i] = np.exp(log_eta + y[i])
-            if step == np.inf:
-                step = 1e-2 / (np.max(np.abs(drive)) + np.max(up0) + np.max(down0))
             H = min(step, tau[j] - t)
-            for row in range(_ROWS):
-                h = H / (row + 1)
-                x = T[row]
-                x[:] = y
-                pivot[0] = 1 + h * (up0[0] + down0[0])
-                for i in range(1, m):
-                    pivot[i] = 1 + h * (up0[i] + down0[i]) - h * down0[i - 1] * (h * up0[i]) / pivot[i - 1]
-                for sub in range(row + 1):
-                    for i in range(m):
-                        up[i] = np.exp(log_eta - x[i])
-                        down[i] = np.exp(log_eta + x[i])
-                    for i in range(m):
-                        f = drive[i] + up[i] - down[i]
-                        if i > 0:
-                            f += down[i - 1]
-                        if i < m - 1:
-                            f -= up[i + 1]
-                        rhs[i] = h * f
-                        if i > 0:
-                            rhs[i] += h * down0[i - 1] / pivot[i - 1] * rhs[i - 1]
-                    rhs[m - 1] /= pivot[m - 1]
-                    for i in range(m - 2, -1, -1):
-                        rhs[i] = (rhs[i] + h * up0[i + 1] * rhs[i + 1]) / pivot[i]
-                    x[m] += h * (up[centre] + down[centre - 1])
-                    x[m] += h * (down0[centre - 1] * rhs[centre - 1] - up0[centre] * rhs[centre])
-                    for i in range(m):
-                        x[i] += rhs[i]
-                # T[r] holds T_{row, row - r}... extrapolate the row in place
-                error = 0.0
-                for r in range(row - 1, -1, -1):
-                    # T[r] is T_{row-1, row-1-r}; T[r+1] is T_{row, row-1-r}
-                    w = 1.0 / ((row + 1) / (r + 1) - 1)
-                    error = 0.0
-                    for i in range(m + 1):
-                        change = (T[r + 1, i] - T[r, i]) * w
-                        T[r, i] = T[r + 1, i] + change
-                        change = abs(change) / max(1.0, abs(y[i]))
-                        if not change <= error:
-                            error = change
-            if error <= tolerance:
-                t = tau[j] if H == tau[j] - t else t + H
-                y[:] = T[0]
+            for rows in range(1, ROWS + 1):
+                T[rows - 1] = y
+                _euler(T[rows - 1], H / rows, rows, drive, eta, symmetric, work)
+                error = _extrapolate(T, rows, y)
+                if error <= TOLERANCE:
+                    break
+            growth = 0.1
             if np.isfinite(error):
-                factor = 0.9 * (tolerance / max(error, 1e-300)) ** (1.0 / _ROWS)
-                grown = H * min(max(factor, 0.1), 8.0)
-                if error > tolerance or H == step or grown < step:
-                    step = grown
+                growth = 0.9 * (TOLERANCE / max(error, 1e-300)) ** (1.0 / rows) * ROWS / rows
+                growth = min(max(growth, 0.1), 10.0)
+            if error <= TOLERANCE:
+                y[:] = T[0]
+                t = tau[j] if tau[j] - t == H else t + H
+                step = max(growth * H, step) if step > H else growth * H
             else:
-                step = 0.1 * H
-        table[j] = y[:m]
+                step = growth * H
+                if t + step == t and t > 0:
+                    raise RuntimeError("the log-ratios could not be integrated to the tolerance")
+        ratios[j] = y[:m]
         log_v0[j] = y[m]
-    return table, log_v0
+    return ratios, log_v0
+
+
+@njit(cache=True)
+def _flows(y, eta, symmetric, up, down, g):
+    """up_q = eta exp(−u_q), down_q = eta exp(u_q) and the inflows g_q = up_q + down_{q−1}, one more than the u."""
+    m = len(y) - 1
+    for i in range(m):
+        e = np.exp(y[i])
+        up[i] = eta / e
+        down[i] = eta * e
+    g[0] = 2.0 * up[0] if symmetric else up[0]
+    for i in range(1, m):
+        g[i] = up[i] + down[i - 1]
+    g[m] = down[m - 1]
+
+
+@njit(cache=True)
+def _euler(y, h, steps, drive, eta, symmetric, work):
+    """`steps` linearly implicit Euler steps (1 − h J) dy = h f(y), in place; J at the first y."""
+    up, down, g, lower, inverse, upper, dy = work[0], work[1], work[2], work[3], work[4], work[5], work[6]
+    m = len(drive)
+    c = 0 if symmetric else m // 2
+    slope_up, slope_down = 0.0, 0.0
+    for s in range(steps):
+        _flows(y, eta, symmetric, up, down, g)
+        if s == 0:  # 1 − h J = L U
+            slope_up = -2.0 * up[0] if symmetric else -up[c]  # of g_0, with respect to u_0 and u_{−1}
+            slope_down = 0.0 if symmetric else down[c - 1]
+            pivot = 1.0 + h * (g[0] + down[0])
+            lower[0] = 0.0
+            for i in range(1, m):
+                inverse[i - 1] = 1.0 / pivot
+                upper[i - 1] = h * up[i] * inverse[i - 1]
+                lower[i] = h * down[i - 1] * inverse[i - 1]
+                pivot = 1.0 + h * (up[i] + down[i]) - lower[i] * h * up[i]
+            inverse[m - 1] = 1.0 / pivot
+            upper[m - 1] = 0.0
+        x = 0.0
+        for i in range(m):
+            x = h * (drive[i] + g[i] - g[i + 1]) + lower[i] * x
+            dy[i] = x
+        x = 0.0
+        for i in range(m - 1, -1, -1):
+            x = inverse[i] * dy[i] + upper[i] * x
+            dy[i] = x
+            y[i] += x
+        y[m] += h * (g[c] + slope_up * dy[c] + slope_down * dy[c - 1])
+
+
+@njit(cache=True)
+def _extrapolate(T, rows, y):
+    """Aitken–Neville: from the diagonal in T[:rows − 1] and the new T[rows − 1] to the next diagonal, best first.
+
+    Returns how far its two best differ, relative to max(1, |y|).
+    """
+    error = np.inf if rows == 1 else 0.0
+    for r in range(rows - 2, -1, -1):
+        weight = (r + 1.0) / (rows - r - 1.0)
+        for i in range(T.shape[1]):
+            change = (T[r + 1, i] - T[r, i]) * weight
+            T[r, i] = T[r + 1, i] + change
+            if r == 0 and not abs(change) <= error * max(1.0, abs(y[i])):
+                error = abs(change) / max(1.0, abs(y[i]))
+    return error
