@@ -1,0 +1,285 @@
+"""The command line on small notebooks made here: what it refuses before a kernel starts, and what a run leaves behind.
+
+Runs use a real kernel. Chapters of the book themselves are run in tests/notebooks/test_papermill.py.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import papermill.cli
+import pytest
+from click.testing import CliRunner as ClickRunner
+from typer.testing import CliRunner
+
+from mmlib import chapter, cli
+
+PARAMETERS = """\
+gamma = 0.1  # risk aversion, 1/currency, > 0
+steps = 5  # time steps, 1 … 100
+label = "a # b"  # any text
+flag = True  # either
+gammas = [
+    0.1,
+    0.2,
+]  # several risk aversions
+nothing = None  # cannot be set
+"""
+CHECKS = """\
+from mmlib import chapter, checks
+with chapter.validating():
+    checks.positive("gamma", gamma, "risk aversion, 1/currency")
+"""
+WORK = """\
+if label == "fail":
+    [][steps]
+if label == "die":
+    import os; os._exit(3)
+if label == "wait":
+    import pathlib, time; pathlib.Path("started").touch(); time.sleep(600)
+"""
+RESULTS = "chapter.results(gamma=gamma, steps=steps, label=label, flag=flag, total=float(sum(gammas)))"
+
+#: Text that would run, end its literal, or be formatted, if it were anything but data.
+HOSTILE = [
+    '"; import pathlib; pathlib.Path("pwned").touch()  #',
+    "'''\"\"\"\\\"\nimport pathlib; pathlib.Path('pwned').touch()\n",
+    "{gamma} {0} {{}} %s %(x)s ${HOME} $(touch pwned) `touch pwned`",
+    "__import__('pathlib').Path('pwned').touch()",
+    "\\ \\\\ \\n \\x41 \\",
+    "γ σ² €  \u202e 😀 \t\r\n",
+    "-p",
+    "",
+]
+
+
+def notebook(path, parameters=PARAMETERS, kernel="python3"):
+    cells = [nbformat.v4.new_markdown_cell("# A tiny chapter\n\nwith $\\gamma^2$")]
+    if parameters is not None:
+        cells.append(nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]}))
+    cells += [nbformat.v4.new_code_cell(source) for source in (CHECKS, WORK, RESULTS)]
+    kernelspec = {"name": kernel, "display_name": kernel, "language": "python"}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernelspec}), path)
+
+
+@pytest.fixture
+def book(tmp_path, monkeypatch):
+    """A book of three chapters, and a working directory elsewhere."""
+    for name in ("making/tiny", "making/other", "lending/other"):
+        notebook(tmp_path / "notebooks" / f"{name}.ipynb")
+    monkeypatch.setattr(cli, "NOTEBOOKS", tmp_path / "notebooks")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    return tmp_path / "notebooks"
+
+
+def mmlib(*arguments):
+    return CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
+
+
+def refused(*arguments):
+    """The one line with which a command ends with exit code 2; nothing may have been executed or left behind."""
+    before = sorted(os.listdir())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cli, "_execute", lambda *_: pytest.fail("a kernel would have been started"))
+        outcome = mmlib(*arguments)
+    assert outcome.exit_code == 2
+    assert outcome.stdout == ""
+    assert sorted(os.listdir()) == before
+    (line,) = outcome.stderr.splitlines()
+    return line
+
+
+def results(path):
+    return chapter.read_results(nbformat.read(path, as_version=4))
+
+
+def test_chapters_shows_every_parameter_with_its_default_and_comment(book):
+    outcome = mmlib("chapters")
+    assert outcome.exit_code == 0
+    assert [line for line in outcome.stdout.splitlines() if line and not line.startswith(" ")] == [
+        "lending/other: A tiny chapter",
+        "making/other: A tiny chapter",
+        "making/tiny: A tiny chapter",
+    ]
+    assert "    gamma    0.1         risk aversion, 1/currency, > 0" in outcome.stdout.splitlines()
+    assert "    label    'a # b'     any text" in outcome.stdout.splitlines()
+    assert "    gammas   [0.1, 0.2]  several risk aversions" in outcome.stdout.splitlines()
+
+
+def test_chapters_of_the_book_are_found_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    outcome = mmlib("chapters")
+    assert outcome.exit_code == 0
+    assert "market_making/glft: " in outcome.stdout
+
+
+def test_a_name_that_is_close_is_suggested(book):
+    assert refused("run", "tinny") == "mmlib: no chapter 'tinny'; did you mean 'tiny'?; `mmlib chapters` lists them"
+    assert "did you mean 'making/tiny'?" in refused("run", "makin/tiny")
+    line = refused("run", "tiny", "-p", "gama", 1)
+    assert line.startswith("mmlib: making/tiny has no parameter 'gama'; did you mean 'gamma'?; it has gamma, steps,")
+    assert "did you mean" not in refused("run", "tiny", "-p", "x=1;import os;y", 1)
+
+
+def test_a_name_shared_by_two_parts_must_be_given_in_full(book):
+    assert refused("run", "other") == "mmlib: 'other' could be any of lending/other, making/other"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "kind"),
+    [
+        ("gamma", "a tenth", "a number"),
+        ("gamma", "1/10", "a number"),
+        ("gamma", "", "a number"),
+        ("steps", "2.0", "a whole number"),
+        ("steps", "1e3", "a whole number"),
+        ("steps", "9" * 5000, "a whole number"),
+        ("label", "\udcff", "a text"),
+        ("flag", "1", "true or false"),
+        ("gammas", "0.1", "a list as JSON"),
+        ("gammas", "[0.1,", "a list as JSON"),
+        ("gammas", '[0.1, "0.2"]', "a list as JSON"),
+        ("gammas", "[0.1, true]", "a list as JSON"),
+        ("gammas", "[[0.1]]", "a list as JSON"),
+        ("gammas", "[" * 100_000, "a list as JSON"),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_refused(book, name, value, kind):
+    line = refused("run", "tiny", "-p", name, value)
+    assert line.startswith(f"mmlib: {name} must be {kind}") and line.endswith(f"; got {value!r}")
+
+
+def test_other_mistakes_are_refused_in_one_line_each(book, tmp_path):
+    assert "'gamma' is given twice" in refused("run", "tiny", "-p", "gamma", 1, "-p", "gamma", 1)
+    assert "its default is None" in refused("run", "tiny", "-p", "nothing", 1)
+    assert "-p takes a NAME and a VALUE" in refused("run", "tiny", "-p", "gamma")
+    assert "no notebook at missing.ipynb" in refused("run", "missing.ipynb")
+    assert "OUT must end in .ipynb; got 'out.html'" in refused("run", "tiny", "-o", "out.html")
+    assert "its folder does not exist" in refused("run", "tiny", "-o", "missing/out.ipynb")
+    (tmp_path / "folder.ipynb").mkdir()
+    assert "it is a folder" in refused("run", "tiny", "-o", tmp_path / "folder.ipynb")
+    assert "cannot write /proc/out.ipynb" in refused("run", "tiny", "-o", "/proc/out.ipynb")
+
+
+def test_a_file_that_is_no_notebook_or_has_no_literals_is_refused(book, tmp_path):
+    for text in ("no json", "[]", '{"cells": 1}', '{"cells": [{}]}'):
+        (tmp_path / "text.ipynb").write_text(text)
+        assert refused("run", tmp_path / "text.ipynb").endswith("is not a notebook")
+    for source in ("gamma = ", "gamma = f(1)", "a, b = 1, 2", "import os", "(gamma"):
+        notebook(tmp_path / "text.ipynb", parameters=source)
+        assert "is not a list of `name = literal`" in refused("run", tmp_path / "text.ipynb")
+    notebook(tmp_path / "text.ipynb", parameters=None)
+    assert refused("run", tmp_path / "text.ipynb", "-p", "gamma", 1) == "mmlib: text has no parameter 'gamma'"
+
+
+def test_a_chapter_is_never_overwritten(book, monkeypatch):
+    original = (book / "making" / "tiny.ipynb").read_bytes()
+    assert "would lie among the book's chapters" in refused("run", "tiny", "-o", book / "making" / "new.ipynb")
+    monkeypatch.chdir(book / "making")
+    assert "is the notebook to run" in refused("run", "tiny")
+    assert (book / "making" / "tiny.ipynb").read_bytes() == original
+
+
+def test_without_the_book_the_message_says_how_to_get_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(cli, "NOTEBOOKS", tmp_path / "nowhere")
+    for command in (["chapters"], ["run", "glft"]):
+        assert "installed without the book; clone its repository" in refused(*command)
+
+
+def test_a_kernel_that_is_not_installed_is_named(book, tmp_path):
+    notebook(tmp_path / "strange.ipynb", kernel="no-such-kernel")
+    outcome = mmlib("run", tmp_path / "strange.ipynb")
+    assert outcome.exit_code == 2
+    (line,) = outcome.stderr.splitlines()
+    assert "needs the Jupyter kernel 'no-such-kernel', which is not installed" in line
+    assert os.listdir() == []
+
+
+def test_a_run_keeps_the_notebook_prints_the_results_and_writes_a_page_that_loads_nothing(book):
+    outcome = mmlib("run", "tiny", "-p", "gamma", "2", "-p", "flag", "FALSE", "-p", "gammas", "[1, 2.5]", "--html")
+    assert (outcome.exit_code, outcome.stderr) == (0, "")
+    expected = {"gamma": 2.0, "steps": 5, "label": "a # b", "flag": False, "total": 3.5}
+    assert results("tiny.ipynb") == expected
+    assert isinstance(results("tiny.ipynb")["gamma"], float)
+    lines = [line.split(maxsplit=1) for line in outcome.stdout.splitlines()]
+    assert lines == [[name, str(value) if name != "gamma" else "2"] for name, value in expected.items()] + [
+        ["written:", "tiny.ipynb, tiny.html"]
+    ]
+    assert sorted(os.listdir()) == ["tiny.html", "tiny.ipynb"]
+    page = Path("tiny.html").read_text(encoding="utf-8")
+    assert "A tiny chapter" in page and "MathJax" in page
+    head = page[: page.index("<body")]
+    assert "src=" not in head.split("<script>MathJax =")[0] and '<link rel="stylesheet"' not in page
+
+
+def test_values_are_data_and_never_run(book):
+    """Every hostile text through `mmlib run`, as one list and as texts; the kernel must hand back what was given."""
+    notebook(cli.NOTEBOOKS / "making" / "texts.ipynb", parameters=PARAMETERS.replace("nothing = None", 'texts = ["x"]'))
+    path = cli.NOTEBOOKS / "making" / "texts.ipynb"
+    source = json.loads(path.read_text())
+    source["cells"][-1]["source"] = "import json; chapter.results(texts=json.dumps(texts), label=label)"
+    path.write_text(json.dumps(source))
+    joined = "".join(HOSTILE)
+    outcome = mmlib("run", "texts", "-p", "texts", json.dumps(HOSTILE), "-p", "label", joined)
+    assert outcome.exit_code == 0
+    assert json.loads(results("texts.ipynb")["texts"]) == HOSTILE
+    assert results("texts.ipynb")["label"] == joined
+    assert os.listdir() == ["texts.ipynb"]
+
+
+def test_papermill_itself_takes_hostile_text_as_data_too(book):
+    """papermill's own command: -r passes text, -p guesses a type, -y reads YAML. (Its names, unlike ours, are code.)"""
+    arguments = ["-r", "label", "".join(HOSTILE), "-p", "gamma", "0.5", "-y", "gammas: [3, 4]", "--no-progress-bar"]
+    outcome = ClickRunner().invoke(
+        papermill.cli.papermill, [str(book / "making" / "tiny.ipynb"), "out.ipynb", *arguments], catch_exceptions=False
+    )
+    assert outcome.exit_code == 0
+    found = results("out.ipynb")
+    assert (found["label"], found["gamma"], found["total"]) == ("".join(HOSTILE), 0.5, 7.0)
+    assert os.listdir() == ["out.ipynb"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["gamma", "-inf"], "mmlib: making/tiny: gamma must be > 0 and finite (risk aversion, 1/currency); got -inf"),
+        (["label", "fail"], "mmlib: making/tiny: cell 4 failed with IndexError: list index out of range"),
+        (["label", "die"], "mmlib: making/tiny: Kernel died (out of memory?)"),
+    ],
+)
+def test_a_run_that_fails_says_why_in_one_line_and_leaves_the_earlier_output_alone(book, arguments, line):
+    Path("out.ipynb").write_text("an earlier result")
+    outcome = mmlib("run", "tiny", "-p", *arguments, "-o", "out.ipynb", "--html")
+    assert (outcome.exit_code, outcome.stdout, outcome.stderr) == (1, "", line + "\n")
+    assert Path("out.ipynb").read_text() == "an earlier result"
+    assert os.listdir() == ["out.ipynb"]
+
+
+def test_an_interrupt_ends_the_run_and_its_kernel_quietly(tmp_path):
+    """A real SIGINT to a real process, sent once the notebook is known to be running."""
+    notebook(tmp_path / "tiny.ipynb")
+    command = [sys.executable, "-m", "mmlib.cli", "run", "tiny.ipynb", "-p", "label", "wait", "-o", "out.ipynb"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        while not (tmp_path / "started").exists():
+            assert process.poll() is None, process.stderr.read().decode()
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert (stdout, stderr) == (b"", b"")
+    assert sorted(os.listdir(tmp_path)) == ["started", "tiny.ipynb"]
+
+
+@pytest.mark.parametrize("module", ["mmlib", "mmlib.cli"])
+def test_the_import_is_light(module):
+    """In a fresh interpreter, since this one has loaded everything."""
+    heavy = {"numba", "scipy", "pandas", "matplotlib", "ortools", "duckdb", "pulp", "nbformat", "papermill", "IPython"}
+    code = f"import sys, {module}; print([name for name in {sorted(heavy)} if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
