@@ -7,9 +7,17 @@ try:
 except ImportError as error:  # pragma: no cover
     raise ImportError("the stock-loan tables need pandera: pip install 'mmlib[loan]'") from error
 
-BUCKETS = ("GC", "warm", "special")
-POOL_TYPES = ("internal", "rehypothecation", "fully paid", "exclusive", "agent lender", "street")  # merit order
-CLIENT_TYPES = ("hedge fund", "market maker", "broker")
+BUCKETS = ("GC", "warm", "special", "unknown")
+POOL_TYPES = (
+    "internal",
+    "rehypothecation",
+    "fully paid",
+    "exclusive",
+    "agent lender",
+    "street",
+    "unknown",
+)  # merit order
+CLIENT_TYPES = ("hedge fund", "market maker", "broker", "unknown")
 EVENTS = ("new", "re-rate", "recall", "partial return", "buy-in", "return")  # order within a day
 MAX_FEE = 200_000  # bp a year; published lists of shortable stocks reach 100,000
 
@@ -74,14 +82,14 @@ COLUMNS = {
     },
     "rates": {
         "trade_date": _DATE,
-        "benchmark_rate": _rate("overnight benchmark"),
-        "funding_rate": _rate("the desk's cost of funding"),
+        "benchmark_rate": _rate("overnight benchmark; empty = not known", nullable=True),
+        "funding_rate": _rate("the desk's cost of funding; empty = not known", nullable=True),
     },
     "clients": {
         "client_id": _CLIENT,
         "client_type": _text("kind of client", CLIENT_TYPES),
         "markup": _fee("client's fee over the indicative fee"),
-        "credit_limit": _number("most that may be lent to the client, dollars", 0),
+        "credit_limit": _number("most that may be lent to the client, dollars; empty = no limit", 0, nullable=True),
         "risk_weight": _number("capital risk weight, 1 = 100 %", 0, 12.5),
     },
     "debits": {
@@ -102,7 +110,7 @@ COLUMNS = {
         "security_id": _SECURITY,
         "pool_id": _POOL,
         "quantity_available": _shares("available, not on loan"),
-        "borrow_fee": _fee("what the pool charges for a new loan"),
+        "borrow_fee": _fee("what the pool charges for a new loan; empty = not known", nullable=True),
     },
     "positions": {
         "trade_date": _DATE,

@@ -94,8 +94,9 @@ def check(book, where=None):
         Names the table or file, the column, the rule, the number of bad rows and the first three of them. All the
         problems of one table are reported at once; then those between tables.
     """
-    frames = {name: _validated(name, getattr(book, name), where or {}) for name in COLUMNS}
-    report = _Report(where or {})
+    where = {name: (where or {}).get(name, (name, 0)) for name in COLUMNS}
+    frames = {name: validate(getattr(book, name), COLUMNS[name], KEYS[name], *where[name]) for name in COLUMNS}
+    report = _Report(where)
     _check_references(frames, report)
     _check_quantities(frames, report)
     _check_loans(frames, report)
@@ -115,7 +116,7 @@ class _Report:
         """Report the rows of `frame` where the boolean array `bad` is true."""
         bad = np.asarray(bad)
         if bad.any():
-            file, first_line = self.where.get(name, (name, 0))
+            file, first_line = self.where[name]
             word = "line" if first_line else "row"
             shown = zip(frame.index[bad][:3], frame[column].array[bad][:3], strict=True)
             shown = "; ".join(f"{word} {label + first_line}: {value!s}" for label, value in shown)
@@ -126,20 +127,39 @@ class _Report:
             raise TableError("\n".join(self.lines))
 
 
-def _validated(name, frame, where):
-    """One table on its own: columns, types, ranges, duplicate keys; sorted, with the original row numbers as index."""
-    report, columns = _Report(where), COLUMNS[name]
+def validate(frame, columns, keys, file, first_line=0):
+    """One table on its own: its columns, their types and ranges, duplicate keys.
+
+    Parameters
+    ----------
+    frame : DataFrame
+    columns : dict
+        Name -> pandera Column, as in `schemas.COLUMNS`.
+    keys : list of str
+        Columns that identify a row, and by which the result is sorted.
+    file : str
+        What the messages call the table.
+    first_line : int
+        Line of the first row in the file; 0 if rows are to be counted from 0.
+
+    Returns
+    -------
+    DataFrame
+        The columns in order, in their types; the index holds the original row numbers.
+
+    Raises
+    ------
+    TableError
+    """
+    report = _Report({"table": (file, first_line)})
     wrong = [("missing", c) for c in columns if c not in frame] + [("unknown", c) for c in frame if c not in columns]
     if wrong:
-        file = where.get(name, (name,))[0]
-        raise TableError(
-            "\n".join(f"{file}: {what} column {c!r}; columns are {', '.join(columns)}" for what, c in wrong)
-        )
-    frame = frame.reset_index(drop=True)
-    cast = {}
+        listed = ", ".join(f"{what} {column}" for what, column in wrong)
+        raise TableError(f"{file}: columns must be {', '.join(columns)}; got {listed}")
+    frame, cast = frame.reset_index(drop=True), {}
     for column, rule in columns.items():
         cast[column], bad, must = _cast(frame[column], rule.dtype.type.kind)
-        report.rows(name, column, frame, bad, must)
+        report.rows("table", column, frame, bad, must)
     report.close()
     frame = pd.DataFrame(cast)
     try:
@@ -147,19 +167,23 @@ def _validated(name, frame, where):
     except pa.errors.SchemaErrors as error:
         for (column, rule), cases in error.failure_cases.groupby(["column", "check"], sort=False):
             rule = "must not be missing" if rule == "not_nullable" else rule
-            report.rows(name, column, frame, frame.index.isin(cases["index"].astype("int64")), rule)
-    report.rows(name, KEYS[name][-1], frame, frame.duplicated(KEYS[name]), f"repeats the key {', '.join(KEYS[name])}")
+            report.rows("table", column, frame, frame.index.isin(cases["index"].astype("int64")), rule)
+    report.rows("table", keys[-1], frame, frame.duplicated(keys), f"repeats the key {', '.join(keys)}")
     report.close()
-    return frame if _is_sorted(frame, KEYS[name]) else frame.sort_values(KEYS[name], key=_sort_key, kind="stable")
+    return frame if _is_sorted(frame, keys) else frame.sort_values(keys, key=_sort_key, kind="stable")
 
 
 def _cast(column, kind):
     """`column` in its type (kind O text, M date, i, f) where that loses nothing, the rows where it would, the rule."""
     nothing, missing = np.zeros(len(column), dtype=bool), column.isna().to_numpy()
     if kind == "O":
+        if pd.api.types.infer_dtype(column) == "string":
+            return column.astype("str"), nothing, ""
         bad = ~column.map(lambda value: isinstance(value, str)).to_numpy(dtype=bool) & ~missing
         return (column if bad.any() else column.astype("str")), bad, "must be text"
     if kind == "M":
+        if column.dtype.kind in "biuf":
+            return column, ~nothing, "must be a date, YYYY-MM-DD"
         parsed = pd.to_datetime(column, format="ISO8601", errors="coerce")
         if parsed.dt.tz is not None:
             return column, ~nothing, "must be a date without a time zone"
@@ -176,7 +200,7 @@ def _cast(column, kind):
 
 
 def _sort_key(column):
-    return column.map(EVENTS.index) if column.name == "event" else column
+    return column.map(dict(zip(EVENTS, range(len(EVENTS)), strict=True))) if column.name == "event" else column
 
 
 def _is_sorted(frame, keys):
@@ -218,7 +242,7 @@ def _check_quantities(frames, report):
 def _check_loans(frames, report):
     """The lifecycle: starts once, does not change hands, never returns more than it has, and its rebate follows."""
     loans = frames["loans"]
-    loans = loans.assign(rank=loans["event"].map(EVENTS.index)).sort_values(["loan_id", "trade_date", "rank"])
+    loans = loans.sort_values(["loan_id", "trade_date", "event"], key=_sort_key)
     event, by_loan = loans["event"], loans["loan_id"]
     starts = (event == "new").groupby(by_loan).cumsum()
     report.rows("loans", "event", loans, starts == 0, "must not come before the loan is new")
