@@ -12,11 +12,13 @@ with sums over the two sides. z = −gamma gives the certainty equivalent, z = i
 Avellaneda & Stoikov (2008, section 3.3) time is a grid, and one-step probabilities take the place of rates.
 """
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from scipy.optimize import bisect
 
-from mmlib.checks import choice, nonnegative
+from mmlib.checks import choice, finite, in_interval, nonnegative, positive
 from mmlib.market_making import chain
 from mmlib.market_making.fills import bernoulli_probabilities, fills, start_index
 
@@ -82,18 +84,15 @@ def moments(market, quotes, scheme="bernoulli", inventory=0, liquidation_cost=0.
     q = quotes.size * quotes.inventory
     if scheme == "bernoulli":
         bid, ask, dt = bernoulli_probabilities(market, quotes)
-        mean, variance = _bernoulli_backward(f, bid, ask, q * market.mu * dt, (q * market.sigma) ** 2 * dt, final)
-        law, bid_law, ask_law, after = _bernoulli_forward(f, bid, ask, start)
+        mean, variance = chain.bernoulli_backward(f, bid, ask, q * market.mu * dt, (q * market.sigma) ** 2 * dt, final)
+        law, bid_law, ask_law, after = chain.bernoulli_forward(f, bid, ask, start)
         spread = np.sum(after[0] * bid * f.bid_spread) + np.sum(after[0] * ask * f.ask_spread)
         toll = np.sum(bid_law * f.bid_toll) + np.sum(ask_law * f.ask_toll)
         revaluation = market.mu * dt * np.sum(after[1] * q)
     else:
-        rates = (np.diff(quotes.times, append=quotes.horizon), f.bid_rate, f.ask_rate, f.bid_to, f.ask_to)
-        mean, variance = chain.moments_backward(
-            *rates, f.bid_spread - f.bid_toll, f.ask_spread - f.ask_toll,
-            q * market.mu, (q * market.sigma) ** 2, final, chain.NODES, chain.WEIGHTS,
-        )  # fmt: skip
-        law, time = chain.occupancy_forward(*rates, start, chain.NODES, chain.WEIGHTS)
+        rates, gains = _rates_and_gains(market, quotes, f)
+        mean, variance = chain.moments_backward(*rates, *gains, final, chain.REAL_NODES, chain.REAL_WEIGHTS)
+        law, time = chain.occupancy_forward(*rates, start, chain.REAL_NODES, chain.REAL_WEIGHTS)
         spread = np.sum(time * (f.bid_rate * f.bid_spread + f.ask_rate * f.ask_spread))
         toll = np.sum(time * (f.bid_rate * f.bid_toll + f.ask_rate * f.ask_toll))
         revaluation = market.mu * np.sum(time * q)
@@ -131,18 +130,163 @@ def certainty_equivalent(market, quotes, gamma, inventory=0, liquidation_cost=0.
     start, final = _ends(quotes, inventory, liquidation_cost)
     if gamma == 0:
         return moments(market, quotes, "continuous", inventory, liquidation_cost).mean
-    return float(-_log_exponential(market, quotes, final, -gamma)[start] / gamma)
+    rates, gains = _rates_and_gains(market, quotes, _finite_fills(market, quotes))
+    log = chain.exponential_values(*rates, *gains, final, -gamma, chain.REAL_NODES, chain.REAL_WEIGHTS)
+    return float(-log[start] / gamma)
 
 
-def _log_exponential(market, quotes, final, z):
-    """ln E[exp(z·profit)] from each inventory, shape (m,), for a real z."""
-    f = _finite_fills(market, quotes)
-    q = quotes.size * quotes.inventory
-    return chain.exponential_values(
-        np.diff(quotes.times, append=quotes.horizon), f.bid_rate, f.ask_rate, f.bid_to, f.ask_to,
-        f.bid_spread - f.bid_toll, f.ask_spread - f.ask_toll,
-        q * market.mu, (q * market.sigma) ** 2, final, z, chain.NODES, chain.WEIGHTS,
-    )  # fmt: skip
+@dataclass(frozen=True, eq=False)
+class ProfitLaw:
+    """Law of a profit: an atom at 0 and a density on an interval, as a Fourier series; see `profit_law`.
+
+    Attributes
+    ----------
+    atom : float
+        Probability that the profit is exactly 0, because nothing was held and nothing filled.
+    low, high : float
+        Ends of the interval, currency; outside it `cdf` is 0 and 1.
+    frequencies, characteristic : ndarray, shape (J,)
+        u_j = 2πj/(high − low) and E[exp(iu·profit)] − atom there.
+    tolerance : float
+        Bound of the error of `cdf`.
+    """
+
+    atom: float
+    low: float
+    high: float
+    frequencies: np.ndarray
+    characteristic: np.ndarray
+    tolerance: float
+
+    def pdf(self, x):
+        """Density of the part without the atom at `x`, 1/currency, shape of `x`."""
+        x, inside, phase = self._phases(x)
+        density = (1 - self.atom + 2 * np.sum(self.characteristic * phase, -1).real) / (self.high - self.low)
+        return np.where(inside, density, 0.0)[()]
+
+    def cdf(self, x):
+        """P(profit <= x), shape of `x`; error below `tolerance`."""
+        x, inside, phase = self._phases(x)
+        terms = self.characteristic * (phase - self._phase_low) / (-1j * self.frequencies)
+        body = ((1 - self.atom) * (x - self.low) + 2 * np.sum(terms, -1).real) / (self.high - self.low)
+        return (np.where(inside, body, (1 - self.atom) * (x > self.high)) + self.atom * (x >= 0))[()]
+
+    def quantile(self, p):
+        """Smallest x with cdf(x) >= p, currency; ValueError if `p` or 1 − p is below ten times `tolerance`."""
+        p = in_interval("p", p, 10 * self.tolerance, 1 - 10 * self.tolerance, meaning="a probability that is resolved")
+        low, high = min(self.low, 0.0), max(self.high, 0.0)
+        return bisect(lambda x: self.cdf(x) - p if x > low else -p, low, high, xtol=1e-12 * (high - low))
+
+    def var(self, level):
+        """Value at risk, currency: the `level` quantile of the loss, e.g. 0.95; a loss is positive."""
+        return -self.quantile(1 - in_interval("level", level, 0, 1, open=True, meaning="confidence"))
+
+    def cvar(self, level):
+        """Conditional value at risk, currency: mean of the worst 1 − `level` of losses.
+
+        var + E[(loss − var)^+]/(1 − level) (Rockafellar & Uryasev 2000, eq. 4), right with an atom as well.
+        """
+        x = -self.var(level)
+        _, _, phase = self._phases(x)
+        iu = 1j * self.frequencies
+        terms = self.characteristic * (self._phase_low * (x - self.low) - (self._phase_low - phase) / iu) / iu
+        body = (0.5 * (1 - self.atom) * (x - self.low) ** 2 + 2 * np.sum(terms).real) / (self.high - self.low)
+        return float(-x + (body + self.atom * max(x, 0.0)) / (1 - level))
+
+    @property
+    def _phase_low(self):
+        return np.exp(-1j * self.frequencies * self.low)
+
+    def _phases(self, x):
+        x = finite("x", x, "profit, currency")
+        x = np.asarray(x)
+        return x, (x >= self.low) & (x <= self.high), np.exp(-1j * self.frequencies * x[..., None])
+
+
+def profit_law(market, quotes, inventory=0, liquidation_cost=0.0, tolerance=1e-8):
+    """Exact law of the profit in continuous time, by inversion of its characteristic function φ.
+
+    φ solves the linear equations above at z = iu. On an interval of length W, with u_j = 2πj/W, the distribution
+    function is the Fourier series of φ(u_j) (the trapezoidal rule for Gil-Pelaez 1951). Its error has two parts, each
+    kept below half the tolerance. The mass outside the interval is wrapped into it: it is bounded by Chernoff's
+    P(profit <= x) <= E[exp(−z (profit − x))]. And the series is cut at J: given the path of the inventory the profit
+    is Gaussian, so |φ(u)| <= E[exp(−½ u² sigma² ∫q²)], which solves the same equations. Paths that never hold
+    inventory have no density; they are the `atom`, known exactly.
+
+    Parameters
+    ----------
+    market : Market
+        `sigma` must be > 0.
+    quotes : Quotes, tables of shape (n, m)
+    inventory, liquidation_cost
+        As in `moments`.
+    tolerance : float
+        Bound of the error of the distribution function, in (0, 0.01).
+
+    Returns
+    -------
+    ProfitLaw
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range, or if so many paths hold hardly any inventory that the law is nearly discrete
+        and the series would need more than 4096 terms.
+    """
+    positive("sigma", market.sigma, "volatility; without it the law of the profit is discrete")
+    tolerance = in_interval("tolerance", tolerance, 0, 0.01, open=True, meaning="error of the distribution function")
+    start, final = _ends(quotes, inventory, liquidation_cost)
+    rates, gains = _rates_and_gains(market, quotes, _finite_fills(market, quotes))
+    dt, bid_rate, ask_rate = rates[:3]
+    atom = float(np.exp(-dt @ (bid_rate + ask_rate)[:, start])) if quotes.inventory[start] == 0 else 0.0
+
+    std = np.sqrt(chain.moments_backward(*rates, *gains, final, chain.REAL_NODES, chain.REAL_WEIGHTS)[1][start])
+    if std == 0:
+        raise ValueError("quotes must be such that inventory is held at times; the profit is 0 for certain")
+    low, high = (_chernoff_bound(sign / std, tolerance / 4, rates, gains, final, start) for sign in (-1, 1))
+
+    nothing = np.zeros_like(bid_rate)
+    octaves = 2 * np.pi / (high - low) * 2.0 ** np.arange(17)
+    variance_only = (*rates, nothing, nothing, 0 * final, gains[3], 0 * final, start, chain.NODES, chain.WEIGHTS)
+    terms, reached = _terms_needed(chain.characteristic_function(octaves, *variance_only).real - atom, tolerance / 2)
+    if reached > tolerance / 2:
+        raise ValueError(
+            f"tolerance must be >= {2 * reached:.2g} for this market and these quotes (error of the distribution"
+            f" function): paths that hardly hold inventory make the law nearly discrete; got {tolerance:g}"
+        )
+    u = 2 * np.pi / (high - low) * np.arange(1, terms + 1)
+    phi = chain.characteristic_function(u, *rates, *gains, final, start, chain.NODES, chain.WEIGHTS)
+    return ProfitLaw(atom, low, high, u, phi - atom, tolerance)
+
+
+def _chernoff_bound(z0, tail, rates, gains, final, start):
+    """A profit exceeded (z0 > 0) or fallen short of (z0 < 0) with probability below `tail`.
+
+    P(profit >= x) <= tail at x = (ln E[exp(z·profit)] − ln tail)/z for every z > 0, and likewise below for z < 0. The
+    best z is tried for a normal law of standard deviation 1/|z0|, then its half and its quarter.
+    """
+    bounds = []
+    for z in z0 * np.sqrt(-2 * np.log(tail)) * np.array([1.0, 0.5, 0.25]):
+        log = chain.exponential_values(*rates, *gains, final, z, chain.REAL_NODES, chain.REAL_WEIGHTS)[start]
+        bounds.append((log - np.log(tail)) / z)
+    return min(bounds) if z0 > 0 else max(bounds)
+
+
+def _terms_needed(bound, tail, most=4096):
+    """Smallest J <= most with (2/π) Σ_{j>J} b(j)/j <= tail, and the sum there, for b known at the octaves j = 2^k.
+
+    b(j) = E exp(−j² X) is a log-convex function of j²: between octaves it lies below the chord. After the last octave
+    it falls at least like 1/j, since X has a bounded density at 0. Rounding leaves b uncertain by 1e-13.
+    """
+    bound = np.maximum(bound, 1e-13)
+    octaves = 2.0 ** np.arange(len(bound))
+    j = np.arange(1, most + 1)
+    terms = np.exp(np.interp(j**2, octaves**2, np.log(bound))) / j
+    rest = np.log(2) * np.sum(bound[octaves >= most]) + bound[-1]
+    sums = 2 / np.pi * (np.append(np.cumsum(terms[::-1])[::-1][1:], 0.0) + rest)
+    enough = np.flatnonzero(sums <= tail)
+    J = int(j[enough[0]]) if len(enough) else most
+    return J, float(sums[J - 1])
 
 
 def _ends(quotes, inventory, liquidation_cost):
@@ -159,32 +303,9 @@ def _finite_fills(market, quotes):
     return f
 
 
-def _bernoulli_backward(f, bid, ask, drift, variance, final):
-    """Mean and variance of the profit from each inventory (m,), by the laws of total expectation and variance."""
-    stay = np.arange(len(final))
-    mean, var = final, np.zeros(len(final))
-    for i in reversed(range(len(bid))):
-        value, risk = mean + drift, var + variance
-        outcomes = [
-            ((1 - bid[i]) * (1 - ask[i]), 0.0, stay),
-            (bid[i] * (1 - ask[i]), f.bid_spread[i] - f.bid_toll, f.bid_to),
-            ((1 - bid[i]) * ask[i], f.ask_spread[i] - f.ask_toll, f.ask_to),
-            (bid[i] * ask[i], f.bid_spread[i] + f.ask_spread[i], stay),
-        ]
-        mean = sum(p * (gain + value[to]) for p, gain, to in outcomes)
-        var = sum(p * ((gain + value[to] - mean) ** 2 + risk[to]) for p, gain, to in outcomes)
-    return mean, var
-
-
-def _bernoulli_forward(f, bid, ask, start):
-    """Law of the final inventory (m,); over (n, m): expected lone fills of each side, laws before and after fills."""
-    n, m = bid.shape
-    law = np.zeros(m)
-    law[start] = 1.0
-    before, after, lone_bid, lone_ask = np.zeros((4, n, m))
-    for i in range(n):
-        before[i], lone_bid[i], lone_ask[i] = law, law * bid[i] * (1 - ask[i]), law * ask[i] * (1 - bid[i])
-        law = law - lone_bid[i] - lone_ask[i]
-        law = law + np.bincount(f.bid_to, lone_bid[i], m) + np.bincount(f.ask_to, lone_ask[i], m)
-        after[i] = law
-    return law, lone_bid, lone_ask, (before, after)
+def _rates_and_gains(market, quotes, f):
+    """What the kernels of `chain` need: jumps of the inventory; gains of fills, drift and variance of the profit."""
+    q = quotes.size * quotes.inventory
+    rates = (np.diff(quotes.times, append=quotes.horizon), f.bid_rate, f.ask_rate, f.bid_to, f.ask_to)
+    gains = (f.bid_spread - f.bid_toll, f.ask_spread - f.ask_toll, q * market.mu, (q * market.sigma) ** 2)
+    return rates, gains
