@@ -1,14 +1,16 @@
 """Compiled kernels of `simulate`: random streams and the two schemes.
 
-**Streams.** Path i of a seed has streams of its own, whatever the number of paths and of threads: xoroshiro128++ (Blackman
-& Vigna 2021) started from splitmix64 (Steele, Lea & Flood 2014) of (seed, path, stream). Distinct paths and streams of a seed start
-in distinct states.
+**Streams.** Path i of a seed has streams of its own, whatever the number of paths and of threads: xoroshiro128++
+(Blackman & Vigna 2021) started from splitmix64 (Steele, Lea & Flood 2014) of (seed, path, stream). Distinct paths and
+streams of a seed start in distinct states.
 
-**Bernoulli.** One 64-bit word a step holds the three draws: bit 0 the direction of the mid, bits 1–31 the ask's
-uniform, bits 33–63 the bid's. A side fills if its uniform, an integer u < 2³¹, is below the threshold round(p·2³¹): the
-probability is p to within 2⁻³². Paths go in lockstep, `LANES` at a time, so that the inner loop is the same
-branch-free arithmetic on neighbouring numbers, which the compiler turns into vector instructions. The revaluation is
-left in integers: Σq and Σ±q over the steps.
+**Bernoulli.** One 64-bit word a step holds the three draws: bit 63 the direction of the mid, bits 32–62 the bid's
+uniform, bits 0–30 the ask's. A side fills if its uniform u, an integer below 2³¹, is below the threshold T =
+round(p·2³¹), so that the probability is p to within 2⁻³². Both comparisons are one subtraction: in (2³¹ + u) − T bit 31
+stays 1 exactly if u >= T, and nothing is borrowed from the other half of the word. Paths go in lockstep, `LANES` at a
+time, in loops without branches that the compiler turns into vector instructions; looking up tables has loops of its
+own, since gathering is not vector work everywhere. The revaluation is drift·Σq + σ√dt·Σ±q over the steps; both
+sums are whole numbers.
 
 **Continuous.** The fills of a side are a unit Poisson process run at the side's cumulated rate (random time change): a
 clock holds the hazard left until the next fill, and runs down at the rate of the row and inventory. Row by row, with
@@ -26,7 +28,8 @@ from numba import njit, prange
 
 LANES = 128
 MID, BID, ASK = 0, 1, 2  # streams of a path; the Bernoulli scheme takes all its words from the first
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2⁶⁴ over the golden ratio, the step of splitmix64
+_GUARDS = np.uint64(0x8000000080000000)
 
 
 @njit(cache=True, inline="always")
@@ -72,7 +75,7 @@ def words(seed, path, stream, count):
 
 
 @njit(parallel=True, cache=True)
-def bernoulli(seed, paths, start, lowest, thresholds, gains, limit, target, units, follow, samples):
+def bernoulli(seed, paths, start, lowest, thresholds, gains, cut, units, follow, samples):
     """Simulate the Bernoulli scheme.
 
     Parameters
@@ -82,11 +85,11 @@ def bernoulli(seed, paths, start, lowest, thresholds, gains, limit, target, unit
     thresholds : ndarray of uint64, shape (n, m)
         round(p·2³¹) of the bid in the upper and of the ask in the lower half of each word.
     gains : ndarray, shape (n, 4m)
-        Spread earned at 4·(inventory index) + 2·(bid filled) + (ask filled).
-    limit, target : int
-        Beyond ±`limit` the inventory is brought to ±`target`.
-    units : ndarray, shape (4,)
-        Currency a unit of Σq, of Σ±q, of cuts and of |q| at the horizon.
+        Spread earned at 4·(inventory index) + 2·(bid not filled) + (ask not filled).
+    cut : tuple of int
+        Limit and target: beyond ±limit the inventory is brought to ±target.
+    units : tuple of float
+        Currency an order and step of drift, an order and step of the mid's move, a cut, an order held at the horizon.
     follow : bool
         Whether to follow the drawdown; it is NaN otherwise.
     samples : int
@@ -94,62 +97,75 @@ def bernoulli(seed, paths, start, lowest, thresholds, gains, limit, target, unit
 
     Returns
     -------
-    spread, drawdown : ndarray, shape (paths,)
-    counts : ndarray of int64, shape (6, paths)
-        Inventory at the horizon, Σq, Σ±q, bid fills, ask fills, cuts.
+    money : ndarray, shape (4, paths)
+        Spread, revaluation, tolls, drawdown on the steps.
+    counts : ndarray of int64, shape (3, paths)
+        Inventory at the horizon, bid fills, ask fills.
     wealth, inventory : ndarray, shape (samples, n + 1)
     """
     steps = thresholds.shape[0]
-    spread, drawdown = np.empty(paths), np.full(paths, np.nan)
-    counts = np.empty((6, paths), np.int64)
+    limit, target = cut
+    drift, swing, toll, liquidation = units
+    money, counts = np.full((4, paths), np.nan), np.empty((3, paths), np.int64)
     sample_wealth, sample_inventory = np.zeros((samples, steps + 1)), np.full((samples, steps + 1), start)
     for block in prange((paths + LANES - 1) // LANES):
         first = block * LANES
         used = min(LANES, paths - first)
         recorded = min(max(samples - first, 0), used)
-        state = np.empty((2, LANES), np.uint64)
-        count = np.zeros((6, LANES), np.int64)
-        gain, peak, fall = np.zeros(LANES), np.zeros(LANES), np.zeros(LANES)
+        state, threshold, outcome = (
+            np.empty((2, LANES), np.uint64),
+            np.empty(LANES, np.uint64),
+            np.empty(LANES, np.uint64),
+        )
+        inventory, count = np.full(LANES, start), np.zeros((2, LANES), np.int64)
+        spread, held, swung, tolls = np.zeros(LANES), np.zeros(LANES), np.zeros(LANES), np.zeros(LANES)
+        wealth, peak, fall = np.zeros(LANES), np.zeros(LANES), np.zeros(LANES)
         for j in range(LANES):
             state[0, j], state[1, j] = _first_state(seed, first + j, MID)
-            count[0, j] = start
         for i in range(steps):
+            for j in range(LANES):
+                threshold[j] = thresholds[i, np.uint64(inventory[j] - lowest)]
             for j in range(LANES):
                 word = _word(state[0, j], state[1, j])
                 state[0, j], state[1, j] = _next_state(state[0, j], state[1, j])
-                q = count[0, j]
-                k = np.uint64(q - lowest)
-                threshold = thresholds[i, k]
-                bid = np.int64((word >> np.uint64(33)) < (threshold >> np.uint64(32)))
-                ask = np.int64(((word >> np.uint64(1)) & np.uint64(0x7FFFFFFF)) < (threshold & np.uint64(0xFFFFFFFF)))
-                gain[j] += gains[i, np.uint64(4) * k + np.uint64(2 * bid + ask)]
-                q += bid - ask
-                cut = np.int64(abs(q) > limit)
-                if cut:
+                q = inventory[j]
+                unfilled = (word | _GUARDS) - threshold[j]
+                no_bid, no_ask = unfilled >> np.uint64(63), (unfilled >> np.uint64(31)) & np.uint64(1)
+                outcome[j] = (np.uint64(q - lowest) << np.uint64(2)) + no_bid + no_bid + no_ask
+                count[0, j] += np.int64(no_bid)
+                count[1, j] += np.int64(no_ask)
+                q += np.int64(no_ask) - np.int64(no_bid)
+                over = abs(q) > limit
+                tolls[j] += toll if over else 0.0
+                if over:
                     q = target if q > 0 else -target
-                count[0, j] = q
-                count[1, j] += q
-                count[2, j] += q if word & np.uint64(1) else -q
-                count[3, j] += bid
-                count[4, j] += ask
-                count[5, j] += cut
-            if follow or recorded > 0:
-                last = i == steps - 1
+                inventory[j] = q
+                carried = np.float64(np.int32(q))  # through 32 bits, for which every processor has the instruction
+                held[j] += carried
+                swung[j] += carried if word >> np.uint64(63) else -carried
+            for j in range(LANES):
+                spread[j] += gains[i, outcome[j]]
+            if i == steps - 1:
                 for j in range(LANES):
-                    wealth = gain[j] + units[0] * count[1, j] + units[1] * count[2, j] - units[2] * count[5, j]
-                    if last:
-                        wealth -= units[3] * abs(count[0, j])
-                    peak[j] = max(peak[j], wealth)
-                    fall[j] = max(fall[j], peak[j] - wealth)
-                    if j < recorded:
-                        sample_wealth[first + j, i + 1] = wealth
-                        sample_inventory[first + j, i + 1] = count[0, j]
+                    tolls[j] += liquidation * abs(inventory[j])
+            if follow or recorded > 0:
+                for j in range(LANES):
+                    now = spread[j] + (drift * held[j] + swing * swung[j]) - tolls[j]
+                    wealth[j] = now
+                    peak[j] = now if now > peak[j] else peak[j]
+                    fall[j] = peak[j] - now if peak[j] - now > fall[j] else fall[j]
+                for j in range(recorded):
+                    sample_wealth[first + j, i + 1] = wealth[j]
+                    sample_inventory[first + j, i + 1] = inventory[j]
         for j in range(used):
-            spread[first + j] = gain[j]
-            counts[:, first + j] = count[:, j]
+            path = first + j
+            money[0, path] = spread[j]
+            money[1, path] = drift * held[j] + swing * swung[j]
+            money[2, path] = tolls[j]
             if follow:
-                drawdown[first + j] = fall[j]
-    return spread, drawdown, counts, sample_wealth, sample_inventory
+                money[3, path] = fall[j]
+            counts[0, path], counts[1, path], counts[2, path] = inventory[j], steps - count[0, j], steps - count[1, j]
+    return money, counts, sample_wealth, sample_inventory
 
 
 @njit(cache=True, inline="always")

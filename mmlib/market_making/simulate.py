@@ -143,7 +143,7 @@ def run(
     liquidation_cost : float
         Price per unit of |inventory| charged at the horizon, >= 0.
     drawdown : bool
-        Whether to follow the drawdown of each path.
+        Whether to follow the drawdown of each path in the Bernoulli scheme; the continuous one always does.
     sample_paths : int
         Number of first paths to record in `sample`, 0 … `paths`. Memory depends on the number of steps only through it.
 
@@ -161,51 +161,53 @@ def run(
     seed = integer("seed", seed, least=0, most=2**63 - 1, meaning="seed of the random streams")
     sample_paths = integer("sample_paths", sample_paths, least=0, most=paths, meaning="number of paths recorded")
     choice("scheme", scheme, SCHEMES)
-    liquidation = quotes.size * nonnegative("liquidation_cost", liquidation_cost, "price per unit held at the horizon")
+    liquidation = float(quotes.size) * nonnegative(
+        "liquidation_cost", liquidation_cost, "price per unit held at the horizon"
+    )
     start = int(quotes.inventory[start_index(quotes, inventory)])
-    simulate = _bernoulli if scheme == "bernoulli" else _continuous
-    return simulate(market, quotes, paths, seed, start, liquidation, bool(drawdown), sample_paths)
+    if scheme == "bernoulli":
+        money, counts, *sample = _bernoulli(market, quotes, paths, seed, start, liquidation, drawdown, sample_paths)
+    else:
+        money, counts, *sample = _continuous(market, quotes, paths, seed, start, liquidation, sample_paths)
+    spread, revaluation, tolls, fall = money
+    profit = spread + revaluation - tolls
+    sample = _sample(quotes, *sample) if sample_paths else None
+    return Outcome(profit, *counts, spread, revaluation, tolls, fall, sample)
 
 
 def _bernoulli(market, quotes, paths, seed, start, liquidation, drawdown, samples):
     bid, ask, dt = bernoulli_probabilities(market, quotes)
     table = fills(market, quotes)
-    spreads = [np.zeros(bid.shape), table.ask_spread, table.bid_spread, table.bid_spread + table.ask_spread]
-    drift, swing = market.mu * dt, market.sigma * np.sqrt(dt)
-    units = np.array([quotes.size * drift, quotes.size * swing, table.bid_toll[-1], liquidation])
-    spread, fall, counts, wealth, held = kernels.bernoulli(
+    spreads = [table.bid_spread + table.ask_spread, table.bid_spread, table.ask_spread, np.zeros(bid.shape)]
+    drift, swing = float(market.mu * dt), float(market.sigma * np.sqrt(dt))
+    money, counts, wealth, held = kernels.bernoulli(
         seed,
         paths,
         start,
         int(quotes.inventory[0]),
         _thresholds(bid) << np.uint64(32) | _thresholds(ask),
         np.stack(spreads, axis=-1).reshape(len(bid), -1),
-        int(np.abs(quotes.inventory).max()),
-        int(quotes.inventory[table.bid_to[-1]]),
-        units,
-        drawdown,
+        (int(np.abs(quotes.inventory).max()), int(quotes.inventory[table.bid_to[-1]])),
+        (quotes.size * drift, quotes.size * swing, float(table.bid_toll[-1]), liquidation),
+        bool(drawdown),
         samples,
     )
-    final, carried, swung, bid_fills, ask_fills, cuts = counts
-    tolls = units[2] * cuts + liquidation * np.abs(final)
-    revaluation = units[0] * carried + units[1] * swung
-    signs = [1 - 2 * (kernels.words(seed, i, kernels.MID, len(bid)) & 1 == 0) for i in range(samples)]
+    signs = [np.where(kernels.words(seed, i, kernels.MID, len(bid)) >> 63, 1, -1) for i in range(samples)]
     moves = drift + swing * np.reshape(signs, (samples, len(bid)))
     mid = np.concatenate([np.zeros((samples, 1)), np.cumsum(moves, axis=1)], axis=1)
-    sample = _sample(quotes, wealth, held, mid)
-    return Outcome(spread + revaluation - tolls, final, bid_fills, ask_fills, spread, revaluation, tolls, fall, sample)
+    return money, counts, wealth, held, mid
 
 
 def _thresholds(probability):
     return np.rint(probability * 2**31).astype(np.uint64)
 
 
-def _continuous(market, quotes, paths, seed, start, liquidation, drawdown, samples):
+def _continuous(market, quotes, paths, seed, start, liquidation, samples):
     table = fills(market, quotes)
     for side, rate in (("bid", table.bid_rate), ("ask", table.ask_rate)):
         if not np.all(np.isfinite(rate)):
-            raise ValueError(f"{side} must be such that its fill rate is finite; got a rate that overflows")
-    money, (final, bid_fills, ask_fills), wealth, held, mid = kernels.continuous(
+            raise ValueError(f"{side} must be a distance at which the fill rate is finite; got a rate that overflows")
+    return kernels.continuous(
         seed,
         paths,
         start,
@@ -213,17 +215,12 @@ def _continuous(market, quotes, paths, seed, start, liquidation, drawdown, sampl
         np.diff(quotes.times, append=quotes.horizon),
         table,
         (float(market.mu), float(market.sigma), float(market.impact)),
-        (float(quotes.size), float(liquidation)),
+        (float(quotes.size), liquidation),
         samples,
     )
-    spread, revaluation, tolls, fall = money
-    sample = _sample(quotes, wealth, held, mid)
-    return Outcome(spread + revaluation - tolls, final, bid_fills, ask_fills, spread, revaluation, tolls, fall, sample)
 
 
 def _sample(quotes, wealth, held, mid):
-    if len(wealth) == 0:
-        return None
     cash = wealth - held * quotes.size * mid
     rows, columns = np.arange(len(quotes.times)), held[:, :-1] - quotes.inventory[0]
     times = np.append(quotes.times, quotes.horizon)
