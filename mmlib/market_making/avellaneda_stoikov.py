@@ -2,7 +2,7 @@
 
 A maker who holds q to the horizon and never trades again, with utility −exp(−gamma·wealth), values the position at
 
-    theta(t, q) = mu tau q − ½ gamma sigma² tau q²,        tau = T − t                              (their eq. 2, mu = 0)
+    theta(t, q) = mu tau q − ½ gamma sigma² tau q²,        tau = T − t                    (their section 2.2, mu = 0)
 
 so one more unit is worth r_b = S + theta(q + 1) − theta(q) and the one given up r_a = S + theta(q) − theta(q − 1)
 (their eqs. 6–7). Against these reservation prices, fills of intensity A exp(−k delta) are best sold at the mark-up
@@ -64,8 +64,8 @@ def symmetric_quotes(market, gamma, horizon, max_inventory, steps):
     """The paper's benchmark (section 3.3): the average spread of the inventory strategy, centred on the mid.
 
     The spread 2 (c1 + fee) + gamma sigma² tau does not depend on the inventory; its average is over the times of the
-    table. Half of it is quoted on each side at every inventory and time. Drift does not enter: it moves the reservation
-    price, not the spread.
+    table, so that both strategies quote the same spread on average. Half of it is quoted on each side at every
+    inventory and time. Drift does not enter: it moves the reservation price, not the spread.
 
     Parameters, Returns, Raises
     ---------------------------
