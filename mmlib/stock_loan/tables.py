@@ -181,6 +181,9 @@ def _cast(column, kind):
             return column.astype("str"), nothing, ""
         bad = ~column.map(lambda value: isinstance(value, str)).to_numpy(dtype=bool) & ~missing
         return (column if bad.any() else column.astype("str")), bad, "must be text"
+    if column.dtype.kind == "O":  # text, as from a file, where an empty field is a missing value
+        column = column.mask(column == "")
+        missing = column.isna().to_numpy()
     if kind == "M":
         if column.dtype.kind in "biuf":
             return column, ~nothing, "must be a date, YYYY-MM-DD"
