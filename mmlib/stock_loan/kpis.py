@@ -1,0 +1,262 @@
+"""The desk's KPIs, per period, security, client, pool, sector or any grouping.
+
+    >>> kpis.table(book)                                             # the whole book, all its days
+    >>> kpis.table(book, by=["sector", "bucket"], period="month")
+
+On loan OL, available AV (not on loan), lendable L = OL + AV; V = quantity × close; f the client's fee, g the pool's, in
+bp a year. Every KPI is a ratio of sums, never a mean of ratios; averages over time weigh a trade date by its calendar
+days. Over a period of D days:
+
+    utilisation_quantity, _value   Σ OL / Σ L ;  Σ V(OL) / Σ V(L)     (also sold as "loan value / average inventory")
+    flow_turnover                  value of new loans / average V(L);  annual: × 365/D
+    days_on_loan                   Σ balance · age / Σ balance, age in calendar days
+    fee_accrual, source_accrual    Σ over loans and dates of V · f/10⁴ · days/360, each rounded half up to the cent
+    vwaf                           Σ f V / Σ V, bp
+    return_to_lendable             10⁴ · revenue / average V(L) · 360/D, bp, revenue before rounding
+    spread_capture                 Σ (f − g) V / Σ f V
+    idle, fee_weighted_idle        Σ V(AV) / Σ V(L);  the same with V × the market's indicative fee
+    internalisation                value on loan from the firm's own and its margin clients' longs / value on loan
+    recall_rate, bought_in_value   value recalled / value on loan, a day;  dollars
+
+Hence return_to_lendable = utilisation_value × vwaf, and utilisation = daily flow turnover × mean tenure for a book that
+starts and ends empty (Little 1961, Operations Research 9, 383–387). `kpi_sums` has the sums and how they stay exact.
+"""
+
+import numpy as np
+import pandas as pd
+
+from mmlib import checks
+from mmlib.stock_loan import kpi_sums
+from mmlib.stock_loan.kpi_sums import ATTRIBUTES, B, accrual, accrual_days, loan_days, sums
+
+__all__ = ["accrual", "accrual_days", "bill", "concentration", "days_to_cover", "flows", "holding_cost", "loan_days",
+           "locates", "sums", "table"]  # fmt: skip
+
+PERIODS = {"day": "D", "week": "W", "month": "M", "quarter": "Q"}
+UNITS = 1e4 * 1e2 * 1e4 * 360  # value × fee × days units in a dollar
+
+
+def table(book, by=(), period=None, engine="duckdb", until=None):
+    """Every KPI of the module's list.
+
+    Parameters
+    ----------
+    book : tables.Book
+    by : sequence of str
+        Any of security_id, sector, bucket, client_id, client_type, pool_id, pool_type; none means the whole book.
+    period : {"day", "week", "month", "quarter"}, optional
+        All the days together if not given.
+    engine : {"duckdb", "pandas"}
+        They agree exactly.
+    until : date, optional
+        End of the accrual after the last trade date; the next weekday if not given.
+
+    Returns
+    -------
+    DataFrame
+        Indexed by (period,) + by. Dollars, ratios, fees in bp. A KPI whose denominator is 0 is NaN, and so are those
+        that need what is not known: the lendable of a client, the indicative fee of a close.
+    """
+    found = sums(book, by, engine, until)
+    every = pd.Series(accrual_days(book.dates, until), index=book.dates)
+    if period is None:
+        keys, days = list(by), every.sum()
+        s = found.groupby(keys).sum(numeric_only=True) if keys else found.drop(columns="trade_date").sum().to_frame().T
+    else:
+        checks.choice("period", period, PERIODS)
+        label = book.dates.to_period(PERIODS[period]).start_time
+        found = found.assign(period=found["trade_date"].map(pd.Series(label, index=book.dates)))
+        s = found.groupby(["period", *by]).sum(numeric_only=True)
+        days = every.groupby(label).sum().reindex(s.index.get_level_values("period")).to_numpy()
+    revenue, cost, market, idle = (s[f"{n}_hi"] * float(B) + s[f"{n}_lo"] for n in ("fee", "source", "market", "idle"))
+    lendable, lendable_value = s["on_loan"] + s["available"], s["on_loan_value"] + s["available_value"]
+    on_loan, value = s["on_loan"], s["on_loan_value"] / 1e4
+    if any(ATTRIBUTES[name] == "clients" for name in by):
+        lendable, lendable_value = lendable * np.nan, lendable_value * np.nan
+    average = lendable_value / 1e4 / days
+    fees_known = 1.0 if book.closes["indicative_fee"].notna().all() else np.nan
+    turnover = _ratio(s["new_value"] / 1e4, average)
+    return pd.DataFrame({
+        "days": days, "on_loan_value": value / days, "lendable_value": average,
+        "utilisation_quantity": _ratio(on_loan, lendable), "utilisation_value": _ratio(value / days, average),
+        "flow_turnover": turnover, "flow_turnover_annual": turnover * 365 / days,
+        "days_on_loan": _ratio(s["age"], on_loan),
+        "fee_accrual": s["revenue"] / 100, "source_accrual": s["cost"] / 100,
+        "vwaf": _ratio(revenue / 100, s["on_loan_value"]),
+        "return_to_lendable": 1e4 * _ratio(revenue / UNITS, average) * 360 / days,
+        "spread_capture": _ratio(revenue - cost, revenue),
+        "idle": _ratio(s["available_value"] / 1e4 / days, average),
+        "fee_weighted_idle": _ratio(idle, market + idle + 0 * lendable) * fees_known,
+        "internalisation": _ratio(s["internal_value"], s["on_loan_value"]),
+        "recall_rate": _ratio(s["recalled_value"], s["on_loan_value"]),
+        "bought_in_value": s["bought_in_value"] / 1e4}, index=s.index)  # fmt: skip
+
+
+def _ratio(above, below):
+    return above / below.where(below > 0)
+
+
+def flows(book, by=(), period="day", engine="duckdb"):
+    """Shares on loan at the start of each period, new, returned and at its end: opening + new − returned = closing.
+
+    Opening and closing come from the balances of the loans, new and returned from their events.
+
+    Returns
+    -------
+    DataFrame
+        Indexed by (period,) + by; columns opening, new, returned, closing, int64, for every group and period.
+    """
+    checks.choice("period", period, PERIODS)
+    found, by = sums(book, by, engine), list(by)
+    calendar = pd.DataFrame({"trade_date": book.dates, "period": book.dates.to_period(PERIODS[period]).start_time})
+    full = calendar.merge(found[by].drop_duplicates(), how="cross") if by else calendar
+    full = full.merge(found, how="left", on=["trade_date", *by])  # a group without a row on a date has no balance then
+    full[["closing", "new", "returned"]] = full[["closing", "new", "returned"]].fillna(0).astype("int64")
+    s = full.groupby(["period", *by]).agg(new=("new", "sum"), returned=("returned", "sum"), closing=("closing", "last"))
+    before = s["closing"].groupby(by) if by else s["closing"]
+    s.insert(0, "opening", before.shift(fill_value=0))
+    return s
+
+
+def bill(book, client_id, start=None, end=None, until=None):
+    """What a client owes: one line a loan, for the trade dates from `start` to `end`, both included.
+
+    Returns
+    -------
+    DataFrame
+        loan_id, security_id, first and last trade date billed, share_days (Σ quantity · days), amount in cents (int64).
+        The amount is the sum of the loan's daily accruals, so bills, days and KPIs add up to the cent.
+
+    Raises
+    ------
+    ValueError
+        If the client is not in the book.
+    """
+    checks.choice("client_id", client_id, tuple(book.clients["client_id"]))
+    lines = loan_days(book, until)
+    start, end = (pd.Timestamp(date) if date is not None else book.dates[i] for date, i in ((start, 0), (end, -1)))
+    lines = lines[(lines["client_id"] == client_id) & lines["trade_date"].between(start, end)]
+    lines = lines.assign(share_days=lines["quantity"] * lines["days"])
+    found = lines.groupby(["loan_id", "security_id"], observed=True).agg(
+        first=("trade_date", "min"), last=("trade_date", "max"), share_days=("share_days", "sum"),
+        amount=("revenue", "sum")).reset_index()  # fmt: skip
+    return found.astype({"loan_id": "str", "security_id": "str"})
+
+
+def holding_cost(book, by=("security_id",), capital_charge=25.0, financed=("internal",), until=None):
+    """What it costs to hold what earns nothing, dollars over the book's days.
+
+    Parameters
+    ----------
+    by : sequence of str
+        Any of trade_date, security_id, sector, bucket.
+    capital_charge : float
+        Cost of the balance sheet, bp a year of value on loan at a risk weight of 1: capital ratio × cost of capital.
+    financed : sequence of str
+        Kinds of pool whose shares the firm itself finances.
+
+    Returns
+    -------
+    DataFrame
+        idle_longs = V(AV in `financed`) (funding − benchmark)/10⁴ · days/360; capital = V(OL) · risk weight ·
+        capital_charge/10⁴ · days/360; over_borrow = (on loan to a client − that client's short position, if positive) ·
+        close · g/10⁴ · days/360. NaN where the book has no funding rate, or no short positions.
+    """
+    capital_charge = checks.nonnegative("capital_charge", capital_charge, "bp a year at risk weight 1")
+    for name in by:
+        checks.choice("by", name, ("trade_date", "security_id", "sector", "bucket"))
+    lane = ["trade_date", "security_id", "client_id"]
+    d = loan_days(book, until)
+    d["source"] = d["value"] / 1e4 * d["borrow_fee"] / 1e6 * d["days"] / 360
+    d["weighted"] = d["value"] / 1e4 * d["days"]
+    d = d.groupby(lane, observed=True)[["quantity", "weighted", "source"]].sum().reset_index()
+    d = d.astype({"security_id": "str", "client_id": "str"}).merge(_shorts(book), on=lane, how="left")
+    over = (d["quantity"] - d["short"].fillna(0)).clip(lower=0)
+    d["over_borrow"] = over / d["quantity"] * d["source"] if (book.positions["side"] == "short").any() else np.nan
+    d["capital"] = (d["weighted"] * d["client_id"].map(book.clients.set_index("client_id")["risk_weight"])
+                    * capital_charge / 1e4 / 360)  # fmt: skip
+    idle = sums(book, ["security_id", "pool_type"], until=until)
+    idle = idle[idle["pool_type"].isin(financed)]
+    rates = book.rates.set_index("trade_date")
+    spread = idle["trade_date"].map(rates["funding_rate"] - rates["benchmark_rate"])
+    idle = idle.assign(idle_longs=idle["available_value"] / 1e4 * spread / 1e4 / 360)
+    costs = pd.concat([idle[["trade_date", "security_id", "idle_longs"]],
+                       d[["trade_date", "security_id", "capital", "over_borrow"]]])  # fmt: skip
+    costs = costs.merge(book.securities[["security_id", "sector", "bucket"]], on="security_id")
+    return _total(costs, by, ["idle_longs", "capital", "over_borrow"])
+
+
+def _total(frame, by, columns):
+    """Sums by group; a column that is NaN wherever it should be known stays NaN instead of becoming 0."""
+    if not by:
+        return frame[columns].sum(min_count=1).to_frame().T
+    return frame.groupby(list(by))[columns].sum(min_count=1).fillna({c: 0.0 for c in columns if frame[c].notna().any()})
+
+
+def _shorts(book):
+    """Short positions carried over the trade dates: trade_date, security_id, client_id, short."""
+    p = book.positions[book.positions["side"] == "short"].sort_values(["client_id", "security_id", "trade_date"])
+    date = book.dates.get_indexer(p["trade_date"])
+    same = p[["client_id", "security_id"]].eq(p[["client_id", "security_id"]].shift(-1)).all(axis=1).to_numpy()
+    stop = np.where(same, np.append(date[1:], 0)[: len(p)], len(book.dates))
+    row, t = kpi_sums.expand(np.arange(len(p)), date, stop)
+    return pd.DataFrame({"trade_date": book.dates[t], "security_id": p["security_id"].array[row],
+                         "client_id": p["client_id"].array[row], "short": p["quantity"].to_numpy()[row]})  # fmt: skip
+
+
+def locates(book, by=()):
+    """Locate fill (approved / requested) and conversion (shorted / approved), by count, shares and dollars.
+
+    Parameters
+    ----------
+    by : sequence of str
+        Any of trade_date, security_id, sector, bucket, client_id, client_type.
+
+    Returns
+    -------
+    DataFrame
+        requests, fill_count (share of requests approved in part or whole), fill_shares, fill_dollars, conversion_count
+        (share of the approved that led to a short sale), conversion_shares, conversion_dollars, settled_shares (settled
+        / shorted). Dollars are shares × that day's close.
+    """
+    for name in by:
+        checks.choice("by", name, ("trade_date", "security_id", "sector", "bucket", "client_id", "client_type"))
+    q = book.locates.merge(book.closes[["trade_date", "security_id", "close"]], how="left")
+    q = q.merge(book.securities[["security_id", "sector", "bucket"]]).merge(book.clients[["client_id", "client_type"]])
+    q["requests"] = 1
+    for stage in ("requested", "approved", "shorted", "settled"):
+        q[f"{stage}_count"] = (q[f"quantity_{stage}"] > 0).astype("int64")
+        q[f"{stage}_dollars"] = q[f"quantity_{stage}"] * q["close"]
+        q = q.rename(columns={f"quantity_{stage}": f"{stage}_shares"})
+    s = q.groupby(list(by)).sum(numeric_only=True) if by else q.sum(numeric_only=True).to_frame().T
+    found = {"requests": s["requests"].astype("int64")}
+    found |= {
+        f"fill_{unit}": _ratio(s[f"approved_{unit}"], s[f"requested_{unit}"]) for unit in ("count", "shares", "dollars")
+    }
+    found |= {f"conversion_{unit}": _ratio(s[f"shorted_{unit}"], s[f"approved_{unit}"])
+              for unit in ("count", "shares", "dollars")}  # fmt: skip
+    return pd.DataFrame(found | {"settled_shares": _ratio(s["settled_shares"], s["shorted_shares"])})
+
+
+def concentration(book, by="security_id", until=None):
+    """Lender concentration: the Herfindahl index Σ_k share_k² of the pools' parts of the value on loan, by group.
+
+    Returns
+    -------
+    Series
+        Between 1/(number of pools) and 1, for every group with a loan.
+    """
+    checks.choice("by", by, ("security_id", "sector", "bucket"))
+    s = sums(book, [by, "pool_id"], until=until).groupby([by, "pool_id"])["on_loan_value"].sum().astype(float)
+    total = s.groupby(by).transform("sum")
+    return ((s / total.where(total > 0)) ** 2).dropna().groupby(by).sum().rename("concentration")
+
+
+def days_to_cover(book, date):
+    """Short interest of the clients on `date` / average daily volume, trading days, by security; NaN without volume."""
+    if pd.Timestamp(date) not in book.dates:
+        raise ValueError(f"date must be a trade date of the book; got {date!r}")
+    short = _shorts(book).query("trade_date == @pd.Timestamp(@date)").groupby("security_id")["short"].sum()
+    securities = book.securities.set_index("security_id")
+    interest = short.reindex(securities.index, fill_value=0)
+    return _ratio(interest, securities["average_daily_volume"]).rename("days_to_cover")
