@@ -152,8 +152,8 @@ def bernoulli(seed, paths, start, lowest, thresholds, gains, cut, units, follow,
                 for j in range(LANES):
                     now = spread[j] + (drift * held[j] + swing * swung[j]) - tolls[j]
                     wealth[j] = now
-                    peak[j] = now if now > peak[j] else peak[j]
-                    fall[j] = peak[j] - now if peak[j] - now > fall[j] else fall[j]
+                    peak[j] += max(now - peak[j], 0.0)
+                    fall[j] += max(peak[j] - now - fall[j], 0.0)
                 for j in range(recorded):
                     sample_wealth[first + j, i + 1] = wealth[j]
                     sample_inventory[first + j, i + 1] = inventory[j]
