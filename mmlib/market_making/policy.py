@@ -165,8 +165,10 @@ def in_domain(eq, bid, ask):
 def _start(eq, discount):
     """θ near the stationary one: implicit Euler from 0 in growing steps, until a step moves it by less than a unit."""
     theta, unit = np.zeros(len(eq.q)), eq.unit
-    steepest = np.max(np.abs(np.diff(eq.income)))
-    dt = unit / max(steepest, 1e-300)
+    steepest = np.max(np.abs(np.diff(hamiltonian(eq, theta).change)))
+    if steepest == 0:  # θ = 0 is stationary
+        return theta
+    dt = unit / steepest
     while True:
         if discount > 0:  # (1 + dt discount) θ' = θ + dt F(θ')
             new, _ = implicit_step(eq, theta / (1 + dt * discount), dt / (1 + dt * discount), theta)
