@@ -1,0 +1,218 @@
+"""The door: every rule of the tables, broken once, and what the message says."""
+
+from dataclasses import fields, replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mmlib.stock_loan import desk, tables
+from mmlib.stock_loan.schemas import COLUMNS, KEYS
+from mmlib.stock_loan.tables import TableError
+
+
+@pytest.fixture(scope="module")
+def book():
+    return desk.book(securities=20, days=15, clients=4, seed=3)
+
+
+def changed(book, name, row, **values):
+    """The book with some cells of one row replaced."""
+    frame = getattr(book, name).copy()
+    for column, value in values.items():
+        if not isinstance(value, type(frame[column].iloc[0].item() if frame[column].dtype.kind in "if" else value)):
+            frame[column] = frame[column].astype(object)
+        if isinstance(value, str) and frame[column].dtype.kind == "M":
+            frame[column] = frame[column].astype(object)
+        frame.loc[row, column] = value
+    return replace(book, **{name: frame})
+
+
+def message(book):
+    with pytest.raises(TableError) as caught:
+        tables.check(book)
+    assert isinstance(caught.value, ValueError)
+    return str(caught.value)
+
+
+def one_loan(events, **common):
+    """Events as (date, event, quantity, fee) of one loan, all other columns plausible."""
+    rows = [
+        {"trade_date": date, "loan_id": "L", "event": event, "security_id": "S0000", "client_id": "C01",
+         "pool_id": "STR", "quantity": quantity, "loan_fee": fee, "borrow_fee": 10.0, "rebate_rate": np.nan, **common}
+        for date, event, quantity, fee in events
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def test_a_generated_book_is_already_in_its_final_form(book):
+    """Checking twice changes nothing: columns, types, order and values."""
+    again = tables.check(book)
+    for field in fields(book):
+        frame = getattr(again, field.name)
+        pd.testing.assert_frame_equal(frame, getattr(book, field.name), check_exact=True)
+        assert list(frame.columns) == list(COLUMNS[field.name])
+        assert not frame.duplicated(KEYS[field.name]).any()
+
+
+def test_rows_in_any_order_dates_as_text_and_whole_floats_give_the_same_book(book):
+    """None of these loses anything, so none may change the book."""
+    shuffled = book.loans.sample(frac=1, random_state=1).astype({"quantity": "float64"})
+    shuffled["trade_date"] = shuffled["trade_date"].dt.strftime("%Y-%m-%d")
+    again = tables.check(replace(book, loans=shuffled, closes=book.closes[::-1]))
+    pd.testing.assert_frame_equal(again.loans, book.loans, check_exact=True)
+    pd.testing.assert_frame_equal(again.closes, book.closes, check_exact=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "column", "value", "rule"),
+    [
+        ("loans", "quantity", -100, "must be >= 0"),
+        ("loans", "quantity", np.nan, "must be a whole number, not missing"),
+        ("loans", "quantity", 1.5, "must be a whole number"),
+        ("inventory", "quantity_available", -1, "must be >= 0"),
+        ("closes", "close", np.nan, "must not be missing"),
+        ("closes", "close", -5.0, "must be >= 0.0001"),
+        ("closes", "close", 0.0, "must be >= 0.0001"),
+        ("closes", "close", np.inf, "must be >= 0.0001"),
+        ("closes", "close", 10.12345, "at most 4 decimals"),
+        ("loans", "loan_fee", -0.01, "must be >= 0 and <= 200000"),
+        ("loans", "loan_fee", 200_000.01, "must be >= 0 and <= 200000"),
+        ("loans", "loan_fee", 0.005, "at most 2 decimals"),
+        ("loans", "event", "renew", "must be one of new, re-rate"),
+        ("loans", "security_id", "nobody", "must be known in securities"),
+        ("loans", "client_id", "nobody", "must be known in clients"),
+        ("locates", "client_id", "", "must not be empty"),
+        ("inventory", "pool_id", "nobody", "must be known in pools"),
+        ("pools", "client_id", "nobody", "must be known in clients"),
+        ("loans", "trade_date", pd.Timestamp("2025-08-23"), "must be a trade date"),
+        ("closes", "trade_date", pd.Timestamp("2025-08-18 09:30"), "without a time of day"),
+        ("closes", "trade_date", "yesterday", "must be a date, YYYY-MM-DD"),
+        ("securities", "round_lot", 0, "must be >= 1"),
+        ("securities", "round_lot", "many", "must be a whole number"),
+        ("closes", "close", "dear", "must be a number"),
+    ],
+)
+def test_a_bad_cell_is_named_with_its_table_column_row_rule_and_count(book, name, column, value, rule):
+    """Row 4, wherever the sort would put it."""
+    row = 4
+    bad = changed(book, name, row, **{column: value})
+    if "must be known" in rule or "trade date" in rule:
+        text = message(bad)
+    else:  # a table on its own
+        with pytest.raises(TableError) as caught:
+            tables.validate(getattr(bad, name), COLUMNS[name], KEYS[name], name)
+        text = str(caught.value)
+    first = next(line for line in text.splitlines() if rule in line)
+    assert first.startswith(f"{name}: {column} ")
+    assert f"1 of {len(getattr(book, name))} rows bad, first row {row}: " in first
+
+
+def test_all_problems_of_a_table_are_reported_at_once_with_three_rows_each(book):
+    bad = changed(book, "closes", slice(10, 15), close=-1.0)
+    bad = changed(bad, "closes", 20, indicative_fee=-1.0)
+    lines = message(bad).splitlines()
+    assert len(lines) == 2
+    assert "6 of 300 rows bad, first row 10: -1.0; row 11: -1.0; row 12: -1.0" in lines[0]
+    assert "indicative_fee" in lines[1]
+
+
+def test_a_file_is_called_by_its_name_and_its_rows_by_their_lines(book):
+    bad = changed(book, "closes", 7, close=-1.0)
+    with pytest.raises(TableError, match=r"closes\.csv: close .* first line 9: -1\.0"):
+        tables.check(bad, {"closes": ("closes.csv", 2)})
+
+
+def test_missing_and_unknown_columns_are_refused(book):
+    bad = replace(book, rates=book.rates.rename(columns={"benchmark_rate": "sofr"}))
+    assert "got missing benchmark_rate, unknown sofr" in message(bad)
+
+
+def test_duplicate_keys_are_refused_not_dropped(book):
+    bad = replace(book, closes=pd.concat([book.closes, book.closes.iloc[[0, 5]]]))
+    assert "repeats the key trade_date, security_id; 2 of 302 rows bad, first row 300: " in message(bad)
+
+
+def test_a_pool_that_may_serve_nobody_is_refused(book):
+    bad = replace(book, eligibility=book.eligibility[book.eligibility["pool_id"] != "FPL"])
+    assert "pools: pool_id must be eligible for at least one client" in message(bad)
+
+
+def test_a_loan_from_a_pool_to_a_client_it_may_not_serve_is_refused(book):
+    bad = replace(book, eligibility=book.eligibility[book.eligibility["client_id"] != "C01"])
+    assert "must be eligible for the loan's pool" in message(bad)
+
+
+def test_locates_never_grow_on_their_way(book):
+    row = 0
+    wanted = int(book.locates["quantity_requested"].iloc[row])
+    assert "quantity_approved must be <= quantity_requested" in message(
+        changed(book, "locates", row, quantity_approved=wanted + 100)
+    )
+
+
+def test_a_short_position_in_a_cash_account_is_refused(book):
+    row = int(np.flatnonzero(book.positions["side"] == "short")[0])
+    assert "must be margin for a short" in message(changed(book, "positions", row, account="cash"))
+
+
+@pytest.mark.parametrize(
+    ("events", "rule"),
+    [
+        ([(1, "return", 100, 50.0), (3, "new", 100, 50.0)], "must not come before the loan is new"),
+        ([(1, "partial return", 100, 50.0)], "must not come before the loan is new"),
+        ([(1, "new", 100, 50.0), (3, "new", 100, 50.0)], "must be new only once"),
+        ([(1, "new", 100, 50.0), (3, "partial return", 200, 50.0)], "must not return more than is on loan"),
+        ([(1, "new", 100, 50.0), (3, "return", 50, 50.0)], "must return all that is on loan"),
+        ([(1, "new", 100, 50.0), (3, "recall", 200, 50.0)], "must not recall more than is on loan"),
+        ([(1, "new", 100, 50.0), (3, "return", 100, 50.0), (4, "re-rate", 0, 60.0)], "after the loan is closed"),
+        ([(1, "new", 0, 50.0)], "must be 0 for a re-rate and > 0"),
+        ([(1, "new", 100, 50.0), (3, "re-rate", 100, 60.0)], "must be 0 for a re-rate and > 0"),
+        ([(1, "new", 100, 50.0), (3, "partial return", 50, 60.0)], "must not change without a re-rate"),
+    ],
+)
+def test_an_impossible_life_of_a_loan_is_refused(book, events, rule):
+    loans = one_loan([(book.dates[t], *rest) for t, *rest in events])
+    assert rule in message(replace(book, loans=loans))
+
+
+def test_a_possible_life_of_a_loan_is_accepted_even_within_one_day(book):
+    day = book.dates[2]
+    events = [("return", 40, 60.0), ("new", 100, 50.0), ("partial return", 60, 60.0), ("re-rate", 0, 60.0)]
+    loans = one_loan([(day, *event) for event in events])
+    checked = tables.check(replace(book, loans=loans))
+    assert list(checked.loans["event"]) == ["new", "re-rate", "partial return", "return"]
+
+
+def test_a_loan_may_not_change_hands(book):
+    loans = one_loan([(book.dates[1], "new", 100, 50.0), (book.dates[3], "return", 100, 50.0)])
+    loans.loc[1, "client_id"] = "C02"
+    assert "loans: client_id must not change during a loan" in message(replace(book, loans=loans))
+
+
+def test_fee_and_rebate_must_add_up_to_the_benchmark(book):
+    row = 3
+    rebate = float(book.loans["rebate_rate"].iloc[row])
+    text = message(changed(book, "loans", row, rebate_rate=rebate + 0.01))
+    assert "rebate_rate must be benchmark_rate − loan_fee" in text
+    assert "1 of" in text
+
+
+def test_a_day_without_a_close_is_refused_while_the_name_is_held_and_only_then(book):
+    """Dropping one close breaks the loan that spans the day; dropping those of days or names not held, none."""
+    loan = one_loan([(book.dates[1], "new", 100, 50.0), (book.dates[5], "return", 100, 50.0)])
+    small = replace(book, loans=loan, inventory=book.inventory.iloc[:0])
+    of_loan, date = small.closes["security_id"] == "S0000", small.closes["trade_date"]
+    gone = of_loan & (date == book.dates[4])
+    assert "must have a close on every trade date" in message(replace(small, closes=small.closes[~gone]))
+    unused = (small.closes["security_id"] == "S0001") | (of_loan & (date > book.dates[5]))
+    assert len(tables.check(replace(small, closes=small.closes[~unused])).closes) == len(small.closes) - unused.sum()
+
+
+def test_balances_are_carried_to_the_day_asked_for():
+    frame = pd.DataFrame({
+        "trade_date": pd.to_datetime(["2025-01-02", "2025-01-02", "2025-01-06"]),
+        "client_id": ["A", "B", "A"], "net_debit": [1.0, 2.0, 3.0]})  # fmt: skip
+    assert list(tables.as_of(frame, "2025-01-05", ["client_id"])["net_debit"]) == [1.0, 2.0]
+    assert tables.as_of(frame, "2025-01-06", ["client_id"]).set_index("client_id")["net_debit"].to_dict() == {
+        "A": 3.0, "B": 2.0}  # fmt: skip
