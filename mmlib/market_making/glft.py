@@ -186,10 +186,11 @@ def _checked(market, gamma, horizon, max_inventory, steps, xi, size):
 
 def _eta(market, xi, size):
     _, C = constants(market, xi, size)
+    limit = 300 / market.k  # eta = A C exp(±300): the solver has room for its powers
     toll = in_interval(
-        "k·(fee + impact/2)", market.k * (market.fee + 0.5 * market.impact), -300, 300, meaning="no unit"
+        "fee + impact/2", market.fee + 0.5 * market.impact, -limit, limit, meaning="price, 300/k at most"
     )
-    return market.A * C * np.exp(-toll)
+    return market.A * C * np.exp(-market.k * toll)
 
 
 def _linear_quotes(market, xi, size, times, q, horizon, a, b):
@@ -207,8 +208,8 @@ def _solve(market, gamma, xi, size, tau, q):
     lower = q[len(q) // 2 : -1] if symmetric else q[:-1]
     odd = 2.0 * lower + 1.0
     drive = 0.5 * market.k * gamma * market.sigma**2 * size * odd - market.k * market.mu
-    # From any larger start, exp(−u) reaches eta tau within exp(−600): the same u to the last bit, and no overflow.
-    start = np.minimum(0.5 * market.k * market.impact * odd, 600.0)
+    # A |u| beyond 600 is forgotten at once, in a time exp(−600)/eta: this start gives the same u, and never overflows.
+    start = np.clip(0.5 * market.k * market.impact * odd, -600.0, 600.0)
     u, log_v0 = _integrate(start, drive, eta, tau, symmetric)
     return np.hstack([-u[:, ::-1], u]) if symmetric else u, log_v0
 
@@ -217,7 +218,7 @@ TOLERANCE = 1e-9  # of a step, in u; the quotes are then within a few 1e-9/k
 ROWS = 9  # of the extrapolation table
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _integrate(start, drive, eta, tau, symmetric):
     """Log-ratios u (m,) and ln v_0 from `start` and 0, at the increasing times to go `tau` (n,).
 
@@ -266,7 +267,7 @@ def _integrate(start, drive, eta, tau, symmetric):
     return ratios, log_v0
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _flows(y, eta, symmetric, flows):
     """Into the rows of `flows`: up_q = eta exp(−u_q), down_q = eta exp(u_q) and the inflows g_q, one more of these."""
     up, down, g = flows[0], flows[1], flows[2]
@@ -282,7 +283,7 @@ def _flows(y, eta, symmetric, flows):
     g[m] = down[m - 1]
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _euler(y, h, steps, flows, drive, eta, symmetric, work):
     """`steps` linearly implicit Euler steps (1 − h J) dy = h f(y), in place; J from `flows`, those of the first y."""
     up, down, g = flows[0], flows[1], flows[2]
@@ -317,7 +318,7 @@ def _euler(y, h, steps, flows, drive, eta, symmetric, work):
             y[m] += h * (g[c] - up[c] * dy[c] + down[c - 1] * dy[c - 1])
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _extrapolate(T, rows, y):
     """Aitken–Neville: from the diagonal in T[:rows − 1] and the new T[rows − 1] to the next diagonal, best first.
 
