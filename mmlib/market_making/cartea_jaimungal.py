@@ -1,0 +1,127 @@
+"""Cartea, Jaimungal & Penalva (2015, chapter 10): expected profit less a running and a final penalty of inventory.
+
+The maker values at time t the wealth expected at T less alpha q_T² (selling q_T in one go costs alpha a unit and unit
+held) and less phi ∫ q² ds; the value is x + q S + h(t, q). A fill at distance delta earns delta − fee, and is worth
+delta − fee + h(q ∓ 1) − h(q): so the best distances, and the equation that is left, are
+
+    delta_a = 1/kappa + fee + h(q) − h(q − 1),       delta_b = 1/kappa + fee + h(q) − h(q + 1),
+    0 = dh_q/dt + mu q − phi q² + (A/(e kappa)) exp(−kappa fee) (exp(−kappa (h_q − h_{q−1})) + exp(−kappa (h_q − h_{q+1}))).
+
+h = ln omega/kappa makes it linear (their proposition 10.2): omega(t) = exp(K (T − t)) z with z_q = exp(−alpha kappa q²),
+
+    K_qq = kappa (mu q − phi q²),        K_{q,q±1} = (A/e) exp(−kappa fee).
+
+Their lambda and kappa are `market.A` and `market.k`. As T − t → ∞, h/(T − t) tends to the largest eigenvalue of K over
+kappa: the gain per unit of time that good quotes earn for ever. An own-fill impact xi adds ½ xi q² to h and ½ xi to the
+distances, divides K's sides by exp(½ kappa xi) and z by exp(½ kappa xi q²), as in `glft`. There too is the same problem
+with final penalty 0: phi = ½ gamma sigma² and xi = 0.
+"""
+
+import numpy as np
+from scipy.linalg import eigvalsh_tridiagonal
+
+from mmlib.checks import nonnegative
+from mmlib.market_making import glft
+from mmlib.market_making.quotes import Quotes, inventory_grid, one_sided, time_grid
+
+
+def quotes(market, phi, alpha, horizon, max_inventory, steps):
+    """Optimal quotes.
+
+    Parameters
+    ----------
+    market : Market
+        Exponential intensities; drift, impact and fee are part of the model, sigma is not (it changes no mean).
+    phi : float
+        Running penalty of inventory squared, currency/(units² time), >= 0.
+    alpha : float
+        Final penalty of inventory squared, currency/units², >= 0.
+    horizon : float
+        End of trading, time, > 0.
+    max_inventory : int
+        Q: largest |inventory|, >= 1; there the side that would leave is not quoted.
+    steps : int
+        Number of equal time steps of the table, >= 1. The quotes at the table's times do not depend on it.
+
+    Returns
+    -------
+    Quotes
+        Distances of shape (steps, 2Q + 1), price, exact to a few 1e-9/kappa.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range; the message names it.
+    """
+    times, q = time_grid(horizon, steps), inventory_grid(max_inventory)
+    ratios, _ = _solve(market, phi, alpha, (horizon - times)[::-1], q)
+    falls = ratios[::-1] / market.k
+    edge = np.zeros((len(times), 1))
+    mark = 1 / market.k + market.fee + 0.5 * market.impact
+    bid, ask = one_sided(q, mark + np.hstack([falls, edge]), mark - np.hstack([edge, falls]))
+    return Quotes(times, q, bid, ask, horizon)
+
+
+def value(market, phi, alpha, horizon, max_inventory):
+    """h(0, q): expected profit less the penalties from each inventory, marked to the mid.
+
+    Parameters
+    ----------
+    market, phi, alpha, horizon, max_inventory
+        As in `quotes`.
+
+    Returns
+    -------
+    ndarray, shape (2Q + 1,)
+        Currency, at inventories −Q, …, Q.
+
+    Raises
+    ------
+    ValueError
+        As `quotes`.
+    """
+    times, q = time_grid(horizon, 1), inventory_grid(max_inventory)
+    ratios, log_centre = _solve(market, phi, alpha, horizon - times, q)
+    fall = np.concatenate([[0.0], np.cumsum(ratios[0])])
+    return (log_centre[0] + fall[max_inventory] - fall) / market.k + 0.5 * market.impact * q.astype(float) ** 2
+
+
+def gain(market, phi, max_inventory):
+    """Long-run gain per unit of time, less the running penalty: the largest eigenvalue of K over kappa.
+
+    Parameters
+    ----------
+    market, phi, max_inventory
+        As in `quotes`.
+
+    Returns
+    -------
+    float
+        Currency/time.
+
+    Raises
+    ------
+    ValueError
+        As `quotes`.
+    """
+    phi = nonnegative("phi", phi, "running penalty, currency/(units² time)")
+    q = inventory_grid(max_inventory).astype(float)
+    top = len(q) - 1
+    sides = np.full(top, _side(market))
+    diagonal = market.k * (market.mu * q - phi * q**2)
+    return float(eigvalsh_tridiagonal(diagonal, sides, select="i", select_range=(top, top))[0] / market.k)
+
+
+def _side(market):
+    """K_{q,q±1}, 1/time."""
+    return market.A * np.exp(-1 - market.k * (market.fee + 0.5 * market.impact))
+
+
+def _solve(market, phi, alpha, tau, q):
+    """ln(omega_q/omega_{q+1}), shape (n, 2Q), and ln omega_0, shape (n,), at increasing times to go `tau`."""
+    phi = nonnegative("phi", phi, "running penalty, currency/(units² time)")
+    alpha = nonnegative("alpha", alpha, "final penalty, currency/units²")
+    odd = 2 * q[:-1] + 1.0
+    # As in glft: from any start beyond ±600 the ratios are the same to the last bit once the clock has run.
+    start = np.clip(market.k * (alpha + 0.5 * market.impact) * odd, -600.0, 600.0)
+    return glft._integrate(start, market.k * (phi * odd - market.mu), _side(market), tau, False)
