@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 
 from mmlib.checks import in_interval
-from mmlib.stock_loan import tables
 
 BP_DAY = 1e-4 / 360  #: a day of one basis point a year, act/360
 
@@ -211,6 +210,8 @@ def problem(book, date, **terms):
     ValueError
         If the date is not a trade date, or a fee that is needed is nowhere to be found.
     """
+    from mmlib.stock_loan import tables  # pandera is needed for a desk's tables only
+
     date = pd.Timestamp(date)
     if date not in book.dates:
         raise ValueError(
@@ -230,7 +231,7 @@ def problem(book, date, **terms):
         np.add.at(total, tuple(index[column].get_indexer(frame[column]) for column in columns), value)
         return total
 
-    loans = _open_loans(book, date)
+    loans = _open_loans(book.loans[book.loans["trade_date"] <= date], tables.signed_quantity)
     wanted = loans[loans["loan_fee"] > 0]
     previous = grid(wanted, wanted["quantity"], "security_id", "pool_id", "client_id")
     inventory = tables.as_of(book.inventory, date, ["security_id", "pool_id"])
@@ -264,12 +265,10 @@ def problem(book, date, **terms):
     return Problem(**dict(zip(("securities", "pools", "clients"), index.values(), strict=True)) | read | terms)
 
 
-def _open_loans(book, date):
-    """Loans open at the close of `date`: ids, quantity, fees in force, and what of the quantity is under recall."""
-    events = book.loans[book.loans["trade_date"] <= date]
-    events = events.assign(
-        quantity=tables.signed_quantity(events), recalled=events["quantity"].where(events["event"] == "recall", 0)
-    )
+def _open_loans(events, signed_quantity):
+    """Loans open after `events`: ids, quantity, fees in force, and what of the quantity is under recall."""
+    recalled = events["quantity"].where(events["event"] == "recall", 0)
+    events = events.assign(quantity=signed_quantity(events), recalled=recalled)
     by_loan = events.groupby("loan_id")
     loans = by_loan[["security_id", "client_id", "pool_id", "loan_fee", "borrow_fee"]].last()
     loans["quantity"] = by_loan["quantity"].sum()
