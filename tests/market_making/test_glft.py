@@ -298,6 +298,11 @@ def test_aversion_to_fills_tends_to_none():
     assert (c1, C) == (1.0, pytest.approx(np.exp(-1), rel=1e-15))
 
 
+def test_a_whole_number_may_be_written_as_a_float():
+    market = Market(sigma=1.0, A=3.0, k=1.0)
+    np.testing.assert_array_equal(glft.value(market, 0.1, 1.0, 3.0), glft.value(market, 0.1, 1.0, 3))
+
+
 def test_drift_without_risk_has_no_stationary_quotes_but_tanh_ones():
     """There b = mu tau (a = 0): the reservation price of a position that is held to the end."""
     market = Market(sigma=1.0, A=3.0, k=1.0, mu=0.2)
