@@ -182,7 +182,7 @@ def _exponential(state, stream):
 
 
 @njit(parallel=True, cache=True)
-def continuous(seed, paths, start, lowest, lengths, fills, market, units, samples):
+def continuous(seed, paths, start, lowest, lengths, rates, spreads, tolls, landings, market, units, samples):
     """Simulate the continuous-time scheme.
 
     Parameters
@@ -191,8 +191,8 @@ def continuous(seed, paths, start, lowest, lengths, fills, market, units, sample
         As for `bernoulli`.
     lengths : ndarray, shape (n,)
         Length of the rows, time.
-    fills : Fills
-        Rates, spreads, tolls and landings.
+    rates, spreads, tolls, landings : pairs of ndarray
+        Of bid and ask, as in `fills.Fills`: the first two of shape (n, m), the others (m,).
     market : tuple of float
         mu, sigma and impact.
     units : tuple of float
@@ -208,6 +208,8 @@ def continuous(seed, paths, start, lowest, lengths, fills, market, units, sample
         On the table's times and the horizon; the mid less its start.
     """
     steps = len(lengths)
+    (bid_rates, ask_rates), (bid_spreads, ask_spreads) = rates, spreads
+    (bid_tolls, ask_tolls), (bid_to, ask_to) = tolls, landings
     mu, sigma, impact = market
     size, liquidation = units
     money, counts = np.empty((4, paths)), np.empty((3, paths), np.int64)
@@ -219,16 +221,16 @@ def continuous(seed, paths, start, lowest, lengths, fills, market, units, sample
             state[stream, 0], state[stream, 1] = _first_state(seed, path, stream)
         k = start - lowest
         bids, asks = 0, 0
-        spread, revaluation, tolls, mid, peak, fall = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+        spread, revaluation, toll, mid, peak, fall = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
         bid_clock, ask_clock = _exponential(state, BID), _exponential(state, ASK)
         for i in range(steps):
             h = lengths[i]
             entered, left, area, square = k, h, 0.0, 0.0
             while True:
-                bid_rate, ask_rate = fills.bid_rate[i, k], fills.ask_rate[i, k]
-                to_bid = bid_clock / bid_rate if bid_rate > 0 else math.inf
-                to_ask = ask_clock / ask_rate if ask_rate > 0 else math.inf
-                wait = min(left, to_bid, to_ask)
+                bid_rate, ask_rate = bid_rates[i, k], ask_rates[i, k]
+                next_bid = bid_clock / bid_rate if bid_rate > 0 else math.inf
+                next_ask = ask_clock / ask_rate if ask_rate > 0 else math.inf
+                wait = min(left, next_bid, next_ask)
                 d = k - entered
                 area += d * wait
                 square += d * d * wait
@@ -237,18 +239,18 @@ def continuous(seed, paths, start, lowest, lengths, fills, market, units, sample
                 if wait == left:
                     break
                 left -= wait
-                if to_bid <= to_ask:
+                if next_bid <= next_ask:
                     bids += 1
-                    spread += fills.bid_spread[i, k]
-                    tolls += fills.bid_toll[k]
-                    k = fills.bid_to[k]
+                    spread += bid_spreads[i, k]
+                    toll += bid_tolls[k]
+                    k = bid_to[k]
                     mid -= impact
                     bid_clock = _exponential(state, BID)
                 else:
                     asks += 1
-                    spread += fills.ask_spread[i, k]
-                    tolls += fills.ask_toll[k]
-                    k = fills.ask_to[k]
+                    spread += ask_spreads[i, k]
+                    toll += ask_tolls[k]
+                    k = ask_to[k]
                     mid += impact
                     ask_clock = _exponential(state, ASK)
             radius = math.sqrt(2 * h * _exponential(state, MID))
@@ -259,14 +261,14 @@ def continuous(seed, paths, start, lowest, lengths, fills, market, units, sample
             revaluation += size * ((held + area / h) * move + sigma * math.sqrt(residual) * radius * math.sin(angle))
             mid += move
             if i == steps - 1:
-                tolls += liquidation * abs(k + lowest)
-            wealth = spread + revaluation - tolls
+                toll += liquidation * abs(k + lowest)
+            wealth = spread + revaluation - toll
             peak = max(peak, wealth)
             fall = max(fall, peak - wealth)
             if path < samples:
                 sample_wealth[path, i + 1] = wealth
                 sample_mid[path, i + 1] = mid
                 sample_inventory[path, i + 1] = k + lowest
-        money[0, path], money[1, path], money[2, path], money[3, path] = spread, revaluation, tolls, fall
+        money[0, path], money[1, path], money[2, path], money[3, path] = spread, revaluation, toll, fall
         counts[0, path], counts[1, path], counts[2, path] = k + lowest, bids, asks
     return money, counts, sample_wealth, sample_inventory, sample_mid

@@ -5,12 +5,12 @@
 
 Two schemes. ``"bernoulli"`` is that of Avellaneda & Stoikov (2008, section 3.3): in each step of the table each side
 fills with probability min(1, rate·dt), at most once, then the mid moves by ±σ√dt and the inventory after the fills
-carries the move. ``"continuous"`` is the model itself, without any time step: Poisson fills at the rates of the row and
-inventory, simulated event by event, and a Brownian mid; profits are exact samples of their law.
+carries the move. Probabilities are rounded to multiples of 2⁻³¹, which no standard error can see. ``"continuous"`` is
+the model itself, without any time step: Poisson fills at the rates of the row and inventory, simulated event by event,
+and a Brownian mid; profits are exact samples of their law.
 
-Profit W_T − W_0 with wealth W = cash + q·size·S splits into
-
-    profit = spread + revaluation − tolls:   Σ size·(δ − fee) over fills,  ∫ q·size·dS,  cuts, impact and liquidation
+Profit W_T − W_0 with wealth W = cash + q·size·S splits into spread + revaluation − tolls: Σ size·(δ − fee) over fills,
+∫ q·size·dS for the mid without impact, and the cost of impact, of cuts and of liquidation.
 
 **Common random numbers.** Path i is a function of (seed, i, market, quotes) alone. For a seed and a table of n steps,
 path i has the same mid at every time of the table for any quotes (but for impact, which fills cause). In the Bernoulli
@@ -213,7 +213,10 @@ def _continuous(market, quotes, paths, seed, start, liquidation, samples):
         start,
         int(quotes.inventory[0]),
         np.diff(quotes.times, append=quotes.horizon),
-        table,
+        (table.bid_rate, table.ask_rate),
+        (table.bid_spread, table.ask_spread),
+        (table.bid_toll, table.ask_toll),
+        (table.bid_to, table.ask_to),
         (float(market.mu), float(market.sigma), float(market.impact)),
         (float(quotes.size), liquidation),
         samples,
