@@ -49,6 +49,9 @@ class Market:
     fee: float = 0.0
 
     def __post_init__(self):
+        for name, value in vars(self).items():
+            if np.ndim(value) > 0:
+                raise ValueError(f"{name} must be one number; got {value!r}")
         nonnegative("sigma", self.sigma, "volatility, price/√time")
         positive("A", self.A, "fill intensity at distance 0, orders/time")
         positive("k", self.k, "decay of the intensity, 1/price")

@@ -66,15 +66,19 @@ class Quotes:
     target: int | None = None
 
     def __post_init__(self):
+        for name in ("horizon", "size", "cost"):
+            if np.ndim(getattr(self, name)) > 0:
+                raise ValueError(f"{name} must be one number; got {getattr(self, name)!r}")
         horizon = positive("horizon", self.horizon, "end of trading, time")
         times = finite("times", np.atleast_1d(self.times), "time")
         if times.ndim != 1 or times[0] != 0 or np.any(np.diff(times) <= 0) or times[-1] >= horizon:
             raise ValueError(f"times must increase from 0 and stay below horizon = {horizon:g}; got {times!r}")
-        inventory = np.atleast_1d(np.asarray(self.inventory))
+        inventory = np.atleast_1d(np.array(self.inventory))  # a copy: it is made read-only below
         if inventory.ndim != 1 or inventory.dtype.kind not in "iu" or np.any(np.diff(inventory) != 1):
             raise ValueError(f"inventory must be consecutive integers, one row of them; got {self.inventory!r}")
         if len(inventory) < 2:
             raise ValueError(f"inventory must have at least two levels; got {self.inventory!r}")
+        inventory = inventory.astype(int)
         positive("size", self.size, "units traded by one fill")
         bid, ask = (_table(name, getattr(self, name), times, inventory) for name in ("bid", "ask"))
         limit, target = self._check_limit(inventory, bid, ask)

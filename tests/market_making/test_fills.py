@@ -1,0 +1,89 @@
+"""What a fill does, worked out by hand, and the fill probabilities of the Bernoulli scheme."""
+
+import math
+
+import numpy as np
+import pytest
+
+from mmlib.market_making import Market, Quotes
+from mmlib.market_making.fills import bernoulli_probabilities, fills, start_index
+
+NAN = np.nan
+MARKET = Market(sigma=2.0, A=10.0, k=2.0, impact=0.1, fee=0.01)
+
+
+def limited(target=None, cost=0.0, size=1.0):
+    half = np.full((1, 5), 0.5)
+    return Quotes([0.0], np.arange(-2, 3), half, half, 1.0, size, 2, cost, target)
+
+
+def test_rates_and_spreads_are_those_of_the_distance_and_zero_where_not_quoted():
+    quotes = Quotes([0.0], [0, 1], [[0.5, NAN]], [[NAN, -0.25]], 1.0, size=3.0)
+    f = fills(MARKET, quotes)
+    np.testing.assert_allclose(f.bid_rate, [[10 * math.exp(-1.0), 0]], rtol=1e-15)
+    np.testing.assert_allclose(f.ask_rate, [[0, 10 * math.exp(0.5)]], rtol=1e-15)
+    np.testing.assert_allclose(f.bid_spread, [[3 * 0.49, 0]], rtol=1e-15)
+    np.testing.assert_allclose(f.ask_spread, [[0, -3 * 0.26]], rtol=1e-15)
+
+
+def test_a_fill_moves_the_mid_against_the_position_then_held():
+    """Bought to 2: the mid falls by 0.1 under 2 orders of 3 units. Sold to 0: nothing is held, nothing is lost."""
+    f = fills(MARKET, limited(size=3.0))
+    assert f.bid_toll[3] == pytest.approx(0.1 * 2 * 3.0)
+    assert f.ask_toll[3] == 0
+    assert f.bid_toll[0] == pytest.approx(-0.1 * 3.0)  # bought back from −2 to −1: the fall of the mid is a gain
+    assert f.ask_toll[1] == pytest.approx(0.1 * 2 * 3.0)
+
+
+@pytest.mark.parametrize("target, landing, cut", [(None, 2, 1), (1, 1, 2), (0, 0, 3)])
+def test_a_fill_beyond_the_limit_is_cut_back_on_its_own_side(target, landing, cut):
+    f = fills(Market(2.0, 10.0, 2.0), limited(target, cost=0.2, size=3.0))
+    q = np.arange(-2, 3)
+    assert q[f.bid_to[4]] == landing and q[f.ask_to[0]] == -landing
+    assert f.bid_toll[4] == f.ask_toll[0] == pytest.approx(0.2 * cut * 3.0)
+    np.testing.assert_array_equal(q[f.bid_to[:4]], q[:4] + 1)
+    np.testing.assert_array_equal(q[f.ask_to[1:]], q[1:] - 1)
+    assert np.all(f.bid_toll[:4] == 0) and np.all(f.ask_toll[1:] == 0)
+
+
+def test_without_a_limit_every_landing_is_on_the_grid():
+    f = fills(MARKET, Quotes([0.0], [3, 4, 5], [[1.0, 1.0, NAN]], [[NAN, 1.0, 1.0]], 1.0))
+    np.testing.assert_array_equal(f.bid_to, [1, 2, 2])
+    np.testing.assert_array_equal(f.ask_to, [0, 0, 1])
+
+
+def test_the_probability_of_a_fill_is_the_rate_times_dt_and_at_most_one():
+    market = Market(2.0, 10.0, 2.0)
+    quotes = Quotes([0.0, 0.05], [0, 1], [[0.5, NAN], [-1.0, NAN]], [[NAN, 0.0], [NAN, 0.1]], 0.1)
+    bid, ask, dt = bernoulli_probabilities(market, quotes)
+    assert dt == 0.05
+    np.testing.assert_allclose(bid, [[0.5 * math.exp(-1.0), 0], [1.0, 0]], rtol=1e-15)
+    np.testing.assert_allclose(ask, [[0, 0.5], [0, 0.5 * math.exp(-0.2)]], rtol=1e-15)
+
+
+def test_a_step_too_long_is_refused_with_the_smallest_number_that_works():
+    """A·T = 10·2 = 20 fills at the mid: 20 steps make the probability 1, 19 more than that."""
+    market = Market(2.0, 10.0, 2.0)
+
+    def with_steps(n):
+        return Quotes(np.arange(n) * (2.0 / n), [0, 1], [[0.5, NAN]], [[NAN, 0.5]], 2.0)
+
+    with pytest.raises(ValueError, match=r"steps must be >= 20 for scheme 'bernoulli'.*got 19, A·dt = 1.053"):
+        bernoulli_probabilities(market, with_steps(19))
+    bid, _, _ = bernoulli_probabilities(market, with_steps(20))
+    assert bid[0, 0] == pytest.approx(math.exp(-1.0))
+
+
+def test_unequal_steps_and_impact_are_refused_in_the_bernoulli_scheme():
+    with pytest.raises(ValueError, match="times must be 2 equal steps"):
+        bernoulli_probabilities(Market(2.0, 1.0, 1.0), Quotes([0.0, 0.4], [0, 1], [[0.5, NAN]], [[NAN, 0.5]], 1.0))
+    with pytest.raises(ValueError, match="impact must be 0 for scheme .bernoulli.; got "):
+        bernoulli_probabilities(MARKET, limited())
+
+
+def test_the_start_must_be_on_the_grid():
+    quotes = limited()
+    assert [start_index(quotes, q) for q in (-2, 0, 2)] == [0, 2, 4]
+    for bad in (3, 0.5, NAN):
+        with pytest.raises(ValueError, match=r"inventory must be one of -2, \.\.\., 2"):
+            start_index(quotes, bad)
