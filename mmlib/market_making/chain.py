@@ -91,6 +91,9 @@ def _sweep(h, left, ahead, pivot, right, transposed):
             right[q] -= ahead[q] * right[q + 1]
 
 
+TRIES = 1_000_000  # substeps after which an expectation is given up: some 10 s for 61 inventories
+
+
 @njit(cache=True)
 def exponential_values(
     dt, bid_rate, ask_rate, bid_to, ask_to, bid_gain, ask_gain, carry, variance, final, z, s, weights
@@ -99,17 +102,21 @@ def exponential_values(
 
     With E = e^d, each step starts from the vector 1 and the matrix e^(−d) L e^d, shifted so that its spectrum is
     negative, and is cut to an eighth until no value changes by more than a factor 100 after the shift: so each keeps
-    its relative accuracy to 1e-12, whatever its size.
+    its relative accuracy to 1e-12, whatever its size. NaN if that takes more than TRIES steps.
     """
     m = len(final)
     d = z * final
     up, down, rate, change = np.zeros(m), np.zeros(m), np.zeros(m), np.zeros(m)
     right = np.zeros(m, np.complex128)
     own = z * carry + 0.5 * z * z * variance
+    tries = 0
     for i in range(len(dt) - 1, -1, -1):
         left = dt[i]
         h = left
         while left > 0:
+            if not np.any(bid_rate[i] + ask_rate[i] > 0):
+                d += left * own
+                break
             rate[:] = own
             up[:], down[:] = 0.0, 0.0
             for q in range(m):
@@ -122,9 +129,12 @@ def exponential_values(
                     down[q] = ask_rate[i, q] * np.exp(jump)
                     rate[q] += ask_rate[i, q] * np.expm1(jump)
             diagonal = own - bid_rate[i] - ask_rate[i]
-            top = _largest_eigenvalue_bound(_matrix(up, bid_to, down, ask_to, diagonal))
+            top = min(np.max(rate), _largest_eigenvalue_bound(_matrix(up, bid_to, down, ask_to, diagonal)))
             matrix = _matrix(up, bid_to, down, ask_to, diagonal - top)
             while True:
+                tries += 1
+                if tries > TRIES or not np.isfinite(top):
+                    return np.full(m, np.nan)
                 change[:] = 0.0
                 for node in range(len(s)):
                     right[:] = h * (rate - top)
@@ -156,32 +166,40 @@ def _largest_eigenvalue_bound(matrix):
 def characteristic_function(
     u, dt, bid_rate, ask_rate, bid_to, ask_to, bid_gain, ask_gain, carry, variance, final, start, s, weights
 ):
-    """E[exp(iu·profit)] from inventory index `start`, shape of `u`.
-
-    The entries of L turn by the phases of the gains, and its spectrum leaves the real axis: a row is split so that it
-    stays within ½.
-    """
+    """E[exp(iu·profit)] from inventory index `start`, shape of `u`."""
     out = np.empty(len(u), np.complex128)
     for j in prange(len(u)):
-        z = 1j * u[j]
-        value = np.exp(z * final)
-        own = z * carry + 0.5 * z * z * variance
-        for i in range(len(dt) - 1, -1, -1):
-            up, down = bid_rate[i] * np.exp(z * bid_gain[i]), ask_rate[i] * np.exp(z * ask_gain[i])
-            matrix = _matrix(up, bid_to, down, ask_to, own - bid_rate[i] - ask_rate[i])
-            steps = int(np.ceil(2 * dt[i] * _width(matrix)))
-            h = dt[i] / max(steps, 1)
-            for _ in range(max(steps, 1)):
-                slope = own * value
-                for q in range(len(value)):
-                    slope[q] += up[q] * value[bid_to[q]] - bid_rate[i, q] * value[q]
-                    slope[q] += down[q] * value[ask_to[q]] - ask_rate[i, q] * value[q]
-                for node in range(len(s)):
-                    x = h * slope
-                    _resolvent(s[node], h, matrix, x, False)
-                    value += weights[node] * x
+        value = _fourier(
+            u[j], dt, bid_rate, ask_rate, bid_to, ask_to, bid_gain, ask_gain, carry, variance, final, s, weights
+        )
         out[j] = value[start]
     return out
+
+
+@njit(cache=True)
+def _fourier(u, dt, bid_rate, ask_rate, bid_to, ask_to, bid_gain, ask_gain, carry, variance, final, s, weights):
+    """E[exp(iu·profit)] from each inventory, shape (m,).
+
+    The gains turn the phases of the entries of L, and its spectrum leaves the real axis: a row is split so that it
+    stays within ½.
+    """
+    m = len(final)
+    value = np.exp(1j * u * final)
+    own = 1j * u * carry - 0.5 * u * u * variance
+    x = np.empty(m, np.complex128)
+    for i in range(len(dt) - 1, -1, -1):
+        up, down = bid_rate[i] * np.exp(1j * u * bid_gain[i]), ask_rate[i] * np.exp(1j * u * ask_gain[i])
+        diagonal = own - bid_rate[i] - ask_rate[i]
+        matrix = _matrix(up, bid_to, down, ask_to, diagonal)
+        steps = max(1, int(np.ceil(2 * dt[i] * _width(matrix))))
+        h = dt[i] / steps
+        for _ in range(steps):
+            slope = h * (diagonal * value + up * value[bid_to] + down * value[ask_to])
+            for node in range(len(s)):
+                x[:] = slope
+                _resolvent(s[node], h, matrix, x, False)
+                value += weights[node] * x
+    return value
 
 
 @njit(cache=True)

@@ -26,7 +26,7 @@ from mmlib.market_making.fills import bernoulli_probabilities, fills, start_inde
 class Moments(NamedTuple):
     """Moments of the profit and of the final inventory.
 
-    mean = spread + revaluation − costs.
+    mean = spread + revaluation − tolls.
 
     Attributes
     ----------
@@ -36,7 +36,7 @@ class Moments(NamedTuple):
         Expected spread earned by fills against the mid, less fees, currency.
     revaluation : float
         Expected gain of the inventory from the drift of the mid, currency; its diffusion has mean 0.
-    costs : float
+    tolls : float
         Expected cost of impact on the position held, of cuts at a hard limit and of liquidation, currency.
     inventory_mean, inventory_std : float
         Of the final inventory, orders.
@@ -48,7 +48,7 @@ class Moments(NamedTuple):
     std: float
     spread: float
     revaluation: float
-    costs: float
+    tolls: float
     inventory_mean: float
     inventory_std: float
     inventory_law: np.ndarray
@@ -102,7 +102,7 @@ def moments(market, quotes, scheme="bernoulli", inventory=0, liquidation_cost=0.
         std=float(np.sqrt(variance[start])),
         spread=float(spread),
         revaluation=float(revaluation),
-        costs=float(toll - law @ final),
+        tolls=float(toll - law @ final),
         inventory_mean=float(inventory_mean),
         inventory_std=float(np.sqrt(law @ (quotes.inventory - inventory_mean) ** 2)),
         inventory_law=law,
@@ -132,6 +132,11 @@ def certainty_equivalent(market, quotes, gamma, inventory=0, liquidation_cost=0.
         return moments(market, quotes, "continuous", inventory, liquidation_cost).mean
     rates, gains = _rates_and_gains(market, quotes, _finite_fills(market, quotes))
     log = chain.exponential_values(*rates, *gains, final, -gamma, chain.REAL_NODES, chain.REAL_WEIGHTS)
+    if np.isnan(log[start]):
+        raise ValueError(
+            f"gamma must be smaller for these quotes (risk aversion, 1/currency): exp(-gamma·profit) grows too fast"
+            f" when a fill or a cut loses money; got {gamma!r}"
+        )
     return float(-log[start] / gamma)
 
 
