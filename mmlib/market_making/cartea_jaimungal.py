@@ -5,9 +5,10 @@ held) and less phi ∫ q² ds; the value is x + q S + h(t, q). A fill at distanc
 delta − fee + h(q ∓ 1) − h(q): so the best distances, and the equation that is left, are
 
     delta_a = 1/kappa + fee + h(q) − h(q − 1),       delta_b = 1/kappa + fee + h(q) − h(q + 1),
-    0 = dh_q/dt + mu q − phi q² + (A/(e kappa)) exp(−kappa fee) (exp(−kappa (h_q − h_{q−1})) + exp(−kappa (h_q − h_{q+1}))).
+    0 = dh_q/dt + mu q − phi q² + L (exp(−kappa (h_q − h_{q−1})) + exp(−kappa (h_q − h_{q+1}))),
+    L = (A/(e kappa)) exp(−kappa fee).
 
-h = ln omega/kappa makes it linear (their proposition 10.2): omega(t) = exp(K (T − t)) z with z_q = exp(−alpha kappa q²),
+h = ln omega/kappa makes it linear (their section 10.2): omega(t) = exp(K (T − t)) z, z_q = exp(−alpha kappa q²),
 
     K_qq = kappa (mu q − phi q²),        K_{q,q±1} = (A/e) exp(−kappa fee).
 

@@ -86,7 +86,7 @@ def _solve(market, gamma, tau, inventory, penalty):
     inventory = integer("inventory", inventory, least=1, meaning="orders to sell")
     penalty = finite("penalty", penalty, "price per unit lost at the horizon")
     q = np.arange(inventory + 1.0)
-    c1, thinning = glft.constants(market, gamma)
+    _, thinning = glft.constants(market, gamma)
     eta = market.A * thinning * np.exp(-market.k * (market.fee + 0.5 * market.impact))
     decay = market.k * (0.5 * gamma * market.sigma**2 * q**2 - market.mu * q)
     # From any larger start the first instant brings u down to −ln(eta tau) within exp(−600), and exp(u) stays finite.

@@ -1,0 +1,269 @@
+"""Quotes on the tick grid: CP-SAT against brute force, dynamic programming and policy iteration."""
+
+import sys
+from itertools import pairwise, product
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mmlib.market_making import Market, cartea_jaimungal, hjb, ticks
+
+pytest.importorskip("ortools", reason="OR-Tools is not installed (extra csp)")
+
+MARKET = Market(sigma=2.0, A=140.0, k=1.5)
+SMALL = dict(phi=0.2, tick=0.5, horizon=1.0, max_inventory=1, offsets=(0, 3))
+
+
+def stationary_gain(market, q, bid, ask, phi, lot=1.0):
+    """Gain by the stationary law: the null vector of the generator, by least squares; NaN is not quoted."""
+    m = len(q)
+    up, down = (np.nan_to_num(rate(d)) for rate, d in ((market.bid_rate, bid), (market.ask_rate, ask)))
+    generator = np.diag(up[:-1], 1) + np.diag(down[1:], -1)
+    generator -= np.diag(generator.sum(1))
+    law = np.linalg.lstsq(np.vstack([generator.T, np.ones(m)]), np.append(np.zeros(m), 1.0), rcond=None)[0]
+    bought = np.nan_to_num(bid) - market.fee - market.impact * (q + 1)
+    sold = np.nan_to_num(ask) - market.fee + market.impact * (q - 1)
+    return law @ (lot * (up * bought + down * sold) + market.mu * lot * q - phi * (lot * q) ** 2)
+
+
+def keeps(
+    bid, ask, q, half, monotone=True, min_spread=None, max_spread=None, obligation=None, max_rate=None, rate=None
+):
+    """The rules, from their words; `bid` and `ask` are offsets in ticks with None for "not quoted"."""
+    far = [[10**6 if x is None else x for x in side] for side in (bid, ask)]
+    if monotone and not (all(a <= b for a, b in pairwise(far[0])) and all(a >= b for a, b in pairwise(far[1]))):
+        return False
+    for level, b, a in zip(q, bid, ask, strict=True):
+        spread = None if b is None or a is None else b + a + half
+        if spread is not None and min_spread is not None and spread < min_spread:
+            return False
+        if spread is not None and max_spread is not None and spread > max_spread:
+            return False
+        if obligation is not None and abs(level) <= obligation[0] and (spread is None or spread > obligation[1]):
+            return False
+        if max_rate is not None and sum(rate(x) for x in (b, a) if x is not None) > max_rate:
+            return False
+    return True
+
+
+def brute_force(market, phi, tick, offsets, mid="tick", lot=1.0, **rules):
+    """Every table for Q = 1, one by one."""
+    q, half = np.array([-1, 0, 1]), int(mid == "half")
+    options = list(range(offsets[0], offsets[1] + 1))
+    free = [*options, None]
+
+    def distance(x):
+        return np.nan if x is None else tick * (x + 0.5 * half)
+
+    best = -np.inf
+    for b0, b1, a1, a2 in product(options, free, free, options):
+        bid, ask = (b0, b1, None), (None, a1, a2)
+        if keeps(bid, ask, q, half, rate=lambda x: float(market.bid_rate(distance(x))), **rules):
+            found = stationary_gain(
+                market, q, np.array([*map(distance, bid)]), np.array([*map(distance, ask)]), phi, lot
+            )
+            best = max(best, found)
+    return best
+
+
+def label_setting(market, phi, tick, Q, last, obligation):
+    """The largest gain with monotone offsets and an obligation, by bisection in g with labels along the inventories.
+
+    Independent of policy evaluation, cuts and CP-SAT: a gain g is possible if marginal values p exist with R_q >= g at
+    every level. Going up in q, the largest p_q for each last pair of offsets is a label; larger is always better."""
+    offsets = np.arange(last + 1)
+    rate, value = market.bid_rate(offsets * tick), offsets * tick
+    far = last + 1
+
+    def possible(g):
+        labels = {(b, far): value[b] - (g + phi * Q**2) / rate[b] for b in offsets}
+        for q in range(-Q + 1, Q + 1):
+            new = {}
+            for (b0, a0), p in labels.items():
+                for b in [*range(b0, far), far] if q < Q else [far]:
+                    for a in range(min(a0, last) + 1):
+                        if abs(q) <= obligation[0] and (b == far or b + a > obligation[1]):
+                            continue
+                        rest = g + phi * q**2 - rate[a] * (value[a] + p)
+                        # Without a bid p_q may be anything, if the ask alone earns g.
+                        bidless = np.inf if rest <= 0 else -np.inf
+                        reached = bidless if b == far else value[b] - rest / rate[b]
+                        if reached > new.get((b, a), -np.inf):
+                            new[b, a] = reached
+            labels = new
+        return np.inf in labels.values()
+
+    low, high = 0.0, 200.0
+    while high - low > 1e-7:
+        middle = (low + high) / 2
+        low, high = (middle, high) if possible(middle) else (low, middle)
+    return low
+
+
+RULES = [
+    {},
+    dict(monotone=False),
+    dict(min_spread=4),
+    dict(max_spread=2),
+    dict(obligation=(0, 1)),
+    dict(max_rate=100.0),
+    dict(min_spread=2, max_rate=140.0, obligation=(0, 3)),
+]
+
+
+@pytest.mark.parametrize("rules", RULES, ids=[" ".join(rule) or "grid only" for rule in RULES])
+@pytest.mark.parametrize(
+    ("market", "mid"),
+    [(MARKET, "tick"), (Market(2.0, 140.0, 1.5, mu=3.0, impact=0.1, fee=0.05), "half")],
+    ids=["plain", "frictions, half tick"],
+)
+def test_it_is_the_best_of_all_tables_on_a_small_grid(market, mid, rules):
+    """Brute force over all tables, each valued by the null vector of its generator. The bound must not be below."""
+    found = ticks.solve(market, **SMALL, mid=mid, lot=1.0, **rules)
+    best = brute_force(market, 0.2, 0.5, (0, 3), mid, **rules)
+    assert found.value == pytest.approx(best, rel=1e-6)
+    assert found.bound >= best - 1e-9
+    assert found.status == "optimal"
+    q = found.quotes.inventory
+    assert stationary_gain(market, q, found.quotes.bid[0], found.quotes.ask[0], 0.2) == pytest.approx(found.value)
+
+
+@pytest.mark.parametrize("tick", [0.1, 0.25])
+def test_when_only_the_grid_binds_it_is_policy_iteration(tick):
+    """Howard's iteration of `hjb` over the same distances, with xi = 0 and phi = gamma sigma²/2: its own kernel."""
+    distances = tick * np.arange(13)
+    theirs = hjb.policy_iteration(MARKET, max_inventory=4, gamma=0.1, xi=0.0, distances=distances)
+    ours = ticks.solve(MARKET, phi=0.2, tick=tick, horizon=1.0, max_inventory=4, offsets=(0, 12), monotone=False)
+    assert ours.value == pytest.approx(theirs.gain, rel=1e-10)
+    np.testing.assert_allclose(ours.quotes.bid[0], theirs.bid, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(ours.quotes.ask[0], theirs.ask, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("obligation", [(1, 2), (2, 1)])
+def test_where_monotone_quotes_cost_money_it_is_dynamic_programming(obligation):
+    """Tight obligations inside and freedom outside set the two rules against each other; labels solve it exactly."""
+    problem = dict(phi=0.2, tick=0.25, horizon=1.0, max_inventory=3, offsets=(0, 5), obligation=obligation)
+    found = ticks.solve(MARKET, **problem)
+    exact = label_setting(MARKET, 0.2, 0.25, 3, 5, obligation)
+    assert found.status == "optimal"
+    assert found.value <= exact + 2e-7
+    assert found.value + found.gap >= exact - 1e-9
+    assert found.value == pytest.approx(exact, rel=1e-6)
+    assert ticks.solve(MARKET, **problem, monotone=False).value > found.value + 1e-3
+
+
+def test_a_finer_grid_tends_to_the_continuous_optimum_from_below():
+    """The gain is flat at its maximum, so a tick costs O(tick²): halving it divides the loss by about 4. The loss of
+    the nearest multiple is the mean of a square over phases, so the ratio of two ticks is only between 2 and 8."""
+    best = cartea_jaimungal.gain(MARKET, 0.2, 2)
+    losses = []
+    for tick in (0.4, 0.2, 0.1):
+        offsets = (0, round(1.6 / tick))
+        found = ticks.solve(MARKET, phi=0.2, tick=tick, horizon=1.0, max_inventory=2, offsets=offsets)
+        losses.append(best - found.value)
+    assert min(losses) > 0
+    assert losses[0] / losses[2] > 4
+
+
+def test_rounding_the_continuous_optimum_is_never_better_and_is_bounded_by_the_same_bound():
+    tick = 0.25
+    q = np.arange(-3, 4)
+    optimum = hjb.policy_iteration(MARKET, max_inventory=3, gamma=0.1, xi=0.0)
+    found = ticks.solve(MARKET, phi=0.2, tick=tick, horizon=1.0, max_inventory=3, offsets=(0, 8))
+    bid, ask = (tick * np.round(side / tick) for side in (optimum.bid, optimum.ask))
+    rounded = stationary_gain(MARKET, q, bid, ask, 0.2)
+    assert rounded <= found.bound
+    assert rounded <= found.value + 1e-9
+
+
+def test_lots_scale_the_gain_as_money():
+    """A lot of 100 with phi/100 is the same problem in another unit of money."""
+    one = ticks.solve(MARKET, **SMALL)
+    lots = ticks.solve(MARKET, **{**SMALL, "phi": 0.2 / 100}, lot=100.0)
+    assert lots.value == pytest.approx(100 * one.value, rel=1e-9)
+    assert lots.quotes.size == 100.0
+    np.testing.assert_array_equal(lots.quotes.bid, one.quotes.bid)
+
+
+@settings(max_examples=15, deadline=None, derandomize=True)
+@given(
+    A=st.floats(1, 200), k=st.floats(0.3, 3), phi=st.floats(0, 2), spread=st.integers(0, 6), level=st.integers(0, 1),
+    mid=st.sampled_from(["tick", "half"]),
+)  # fmt: skip
+def test_quotes_keep_the_rules_and_a_rule_never_pays(A, k, phi, spread, level, mid):
+    market = Market(sigma=1.0, A=A, k=k)
+    problem = dict(phi=phi, tick=0.5, horizon=1.0, max_inventory=2, offsets=(0, 6), mid=mid)
+    half = int(mid == "half")
+    obligation = (level, max(spread, half))
+    free, bound_by = ticks.solve(market, **problem), ticks.solve(market, **problem, obligation=obligation)
+    assert bound_by.value <= free.bound
+    quotes = bound_by.quotes
+    bid, ask = (
+        [None if np.isnan(x) else round(x / 0.5 - 0.5 * half) for x in side[0]] for side in (quotes.bid, quotes.ask)
+    )
+    assert keeps(bid, ask, quotes.inventory, half, obligation=obligation)
+
+
+def test_the_gain_of_a_table_is_that_of_its_stationary_law():
+    market = Market(2.0, 140.0, 1.5, mu=1.0, impact=0.05, fee=-0.02)
+    found = ticks.solve(market, phi=0.2, tick=0.25, horizon=1.0, max_inventory=2, offsets=(0, 6), lot=3.0)
+    quotes = found.quotes
+    by_law = stationary_gain(market, quotes.inventory, quotes.bid[0], quotes.ask[0], 0.2, lot=3.0)
+    assert ticks.gain(market, quotes, 0.2) == pytest.approx(by_law, rel=1e-10)
+    assert found.value == pytest.approx(by_law, rel=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("rules", "names"),
+    [
+        (dict(min_spread=5, max_spread=4, obligation=(0, 6)), "max_spread and min_spread and obligation"),
+        (dict(min_spread=5, obligation=(0, 4), max_rate=500.0), "min_spread and obligation"),
+        (dict(max_rate=60.0, obligation=(0, 2)), "max_rate and obligation"),
+        (dict(max_rate=0.1), "max_rate"),
+    ],
+)
+def test_rules_that_conflict_are_named_and_no_others(rules, names):
+    with pytest.raises(ValueError, match=f"^{names} must allow a table"):
+        ticks.solve(MARKET, **SMALL, **rules)
+
+
+def test_an_ended_effort_returns_the_best_table_so_far_and_says_so():
+    """The same table on every machine: the limit is deterministic. Its value is honest, and so is its bound."""
+    problem = dict(phi=0.2, tick=0.25, horizon=1.0, max_inventory=3, offsets=(0, 5), obligation=(2, 1))
+    early, again, full = (ticks.solve(MARKET, **problem, effort=e) for e in (1e-4, 1e-4, 30.0))
+    assert early.status == "feasible"
+    assert early.gap > 0
+    assert early.value <= full.value <= early.bound
+    np.testing.assert_array_equal(early.quotes.bid, again.quotes.bid)
+    assert (early.value, early.bound) == (again.value, again.bound)
+
+
+def test_without_or_tools_the_error_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ortools.sat.python", None)
+    with pytest.raises(ImportError, match=r"mmlib\[csp\]"):
+        ticks.solve(MARKET, **SMALL)
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        (dict(phi=-1.0), "phi"),
+        (dict(tick=0.0), "tick"),
+        (dict(offsets=(3, 2)), "offsets"),
+        (dict(offsets=(0, 2.5)), "offsets"),
+        (dict(lot=-1.0), "lot"),
+        (dict(mid="quarter"), "mid"),
+        (dict(monotone=1), "monotone"),
+        (dict(obligation=(1, 3)), "obligation"),
+        (dict(max_rate=0.0), "max_rate"),
+        (dict(effort=0.0), "effort"),
+        (dict(tolerance=-1.0), "tolerance"),
+        (dict(horizon=0.0), "horizon"),
+        (dict(max_inventory=0), "max_inventory"),
+    ],
+)
+def test_a_bad_argument_is_named(change, name):
+    with pytest.raises(ValueError, match=rf"^{name}(\[\d\])? must be"):
+        ticks.solve(MARKET, **{**SMALL, **change})
