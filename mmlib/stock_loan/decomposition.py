@@ -11,6 +11,7 @@ and a security without others leaves it. Any feasible mix is a lower bound, the 
 (`Program.bound`).
 
 Three things keep the number of linear programmes small:
+
 - prices may move only within a box, which grows where they press on it (Marsten, Hogan & Blankenship 1975, "boxstep");
 - answers are first guessed by `greedy`, on a sample and then on all securities; linear programmes come when guesses no
   longer improve the master (any feasible answer is a valid column, so nothing is lost);
