@@ -1,0 +1,119 @@
+"""Every chapter rerun with other parameters, from a folder that is not its own; and bad parameters refused.
+
+A new chapter needs an entry in `OTHER`: a few parameters with values other than the defaults, chosen so that the run is
+quick and sensible. What a chapter asserts must hold for them too.
+"""
+
+from pathlib import Path
+
+import nbformat
+import papermill
+import pytest
+from typer.testing import CliRunner
+
+from mmlib import chapter, cli
+
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+CHAPTERS = sorted(str(path.relative_to(NOTEBOOKS).with_suffix("")) for path in NOTEBOOKS.glob("*/*.ipynb"))
+
+OTHER = {
+    "market_making/avellaneda_stoikov": {"gamma": 0.2, "seed": 8},
+    "market_making/glft": {"gamma": 0.02, "sigma": 0.2},
+    "market_making/strategies": {"gamma": 0.05, "steps": 50, "paths": 4000, "few_paths": 200, "seed": 8},
+}
+
+each_chapter = pytest.mark.parametrize("name", CHAPTERS)
+
+
+def other(name):
+    assert name in OTHER, f"add an entry for {name} to OTHER in {Path(__file__).name}: parameters for a quick rerun"
+    return OTHER[name]
+
+
+def file(name):
+    return NOTEBOOKS / f"{name}.ipynb"
+
+
+def parameters(name):
+    return {p.name: p.default for p in cli._parameters(file(name), cli._read(file(name)))}
+
+
+def code(name):
+    return [cell["source"] for cell in cli._read(file(name))["cells"] if cell["cell_type"] == "code"]
+
+
+def results(path):
+    return chapter.read_results(nbformat.read(path, as_version=4))
+
+
+@each_chapter
+def test_a_chapter_runs_with_other_parameters_from_another_folder(name, tmp_path, monkeypatch):
+    """The results must differ from the committed ones, or the parameters were not used."""
+    monkeypatch.chdir(tmp_path)
+    papermill.execute_notebook(str(file(name)), "out.ipynb", other(name), progress_bar=False)
+    committed, found = results(file(name)), results("out.ipynb")
+    assert found.keys() == committed.keys()
+    assert found != committed
+
+
+@each_chapter
+def test_the_other_parameters_are_parameters_of_the_chapter(name):
+    """papermill would run a name it does not know with the defaults."""
+    defaults = parameters(name)
+    for key, value in other(name).items():
+        assert type(value) is type(defaults[key])
+        assert value != defaults[key]
+
+
+@each_chapter
+def test_papermill_sees_every_parameter(name):
+    """Its own reader takes lines with one equals sign, and warns of parameters that it has not read at every run."""
+    seen = list(papermill.inspect_notebook(str(file(name))))
+    assert seen == list(parameters(name)), "in the comments of the parameters write ≥ and ≤, not >= and <="
+
+
+@each_chapter
+def test_every_number_is_checked_by_the_first_code_after_the_parameters(name):
+    """The two first cells alone, with one parameter not a number: the chapter's own line must come, naming it."""
+    declared, checked = code(name)[:2]
+    numbers = [key for key, value in parameters(name).items() if type(value) in (int, float)]
+    assert numbers
+    for key in numbers:
+        space = {}
+        exec(declared, space)
+        space[key] = float("nan")
+        with pytest.raises(chapter.BadParameter, match=rf"\b{key}\b.*; got nan"):
+            exec(checked, space)
+
+
+def run(*arguments):
+    return CliRunner().invoke(cli.app, ["run", "glft", "-o", "out.ipynb", *arguments])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "line"),
+    [
+        (["-p", "gama", "0.2"], 2, "has no parameter 'gama'; did you mean 'gamma'?"),
+        (["-p", "gamma", "high"], 2, "gamma must be a number; got 'high'"),
+        (["-p", "gamma", "-1"], 1, "gamma must be >"),
+    ],
+)
+def test_a_bad_parameter_leaves_the_earlier_output_as_it_was(tmp_path, monkeypatch, arguments, code, line):
+    monkeypatch.chdir(tmp_path)
+    Path("out.ipynb").write_bytes(b"an earlier\r\nresult")
+    outcome = run(*arguments)
+    assert outcome.exit_code == code
+    assert outcome.stdout == ""
+    (said,) = outcome.stderr.splitlines()
+    assert line in said
+    assert Path("out.ipynb").read_bytes() == b"an earlier\r\nresult"
+    assert [path.name for path in tmp_path.iterdir()] == ["out.ipynb"]
+
+
+def test_a_chapter_runs_from_the_command_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pairs = [str(token) for key, value in OTHER["market_making/glft"].items() for token in ("-p", key, value)]
+    outcome = run(*pairs)
+    assert (outcome.exit_code, outcome.stderr) == (0, "")
+    found = results("out.ipynb")
+    assert [line.split()[0] for line in outcome.stdout.splitlines()] == [*found, "written:"]
