@@ -158,7 +158,7 @@ def in_domain(eq, bid, ask):
             row, column = np.argwhere(outside)[0]
             raise ValueError(
                 f"distances must reach the best quotes (price); at inventory {eq.q[column]} the best {name} is"
-                f" {table[row, column]:.6g}, measured are {low:g} ... {high:g}: extend the table or lower max_inventory"
+                f" {table[row, column]:.4g}, measured are {low:.4g} ... {high:.4g}: extend the table or lower max_inventory"
             )
 
 
