@@ -291,7 +291,7 @@ def maximise(gain, A, b, upper=None, integer=None, solver="HiGHS", options=None)
     upper : ndarray, shape (n,), optional
         inf: no bound.
     integer : ndarray of bool, shape (n,), optional
-        Columns that are whole numbers.
+        Columns that are whole numbers; the optimum is then found to a relative gap of 1e-6.
     solver : {"HiGHS", "CBC"}
     options : dict, optional
         Of HiGHS, e.g. ``{"solver": "ipm"}``.
@@ -322,7 +322,8 @@ def maximise(gain, A, b, upper=None, integer=None, solver="HiGHS", options=None)
         terms = [(x[columns[e]], values[e]) for e in range(ends[i], ends[i + 1]) if x[columns[e]] is not None]
         rows.append(pulp.LpConstraint(pulp.LpAffineExpression(terms), pulp.LpConstraintLE, f"r{i:07d}", right))
         model.addConstraint(rows[-1])
-    status = model.solve(cbc() if solver == "CBC" else pulp.HiGHS(msg=False, **(options or {})))
+    gap = None if integer is None else 1e-6
+    status = model.solve(cbc() if solver == "CBC" else pulp.HiGHS(msg=False, gapRel=gap, **(options or {})))
     if status == pulp.LpStatusInfeasible:
         return None, np.zeros(len(b))
     if status != pulp.LpStatusOptimal:

@@ -25,6 +25,8 @@ OTHER = {
     "stock_loan/allocation": {"capital_share": 0.6, "seed": 8},
     "stock_loan/desk": {"day": 12},
     "stock_loan/rehypothecation": {"debit_scale": 0.4},
+    "stock_loan/allocation": {"date": "2025-09-16", "capital_share": 0.6, "seed": 8},
+    "stock_loan/rehypothecation": {"date": "2025-09-16", "debit_scale": 0.5},
 }
 
 each_chapter = pytest.mark.parametrize("name", CHAPTERS)
