@@ -22,10 +22,8 @@ OTHER = {
     "market_making/glft": {"gamma": 0.02, "sigma": 0.2, "steps": 50, "max_inventory": 20},
     "market_making/hjb_numerics": {"gamma": 0.2, "max_inventory": 6, "coarsest": 10},
     "market_making/strategies": {"gamma": 0.05, "steps": 50, "paths": 4000, "few_paths": 200, "seed": 8},
-    "stock_loan/allocation": {"capital_share": 0.6, "seed": 8},
-    "stock_loan/desk": {"day": 12},
-    "stock_loan/rehypothecation": {"debit_scale": 0.4},
     "stock_loan/allocation": {"date": "2025-09-16", "capital_share": 0.6, "seed": 8},
+    "stock_loan/desk": {"day": 12},
     "stock_loan/rehypothecation": {"date": "2025-09-16", "debit_scale": 0.5},
 }
 
