@@ -281,7 +281,7 @@ def _check_closes(frames, report):
     left = signed_quantity(loans).groupby(loans["loan_id"]).sum()
     end = loans.groupby("loan_id")["trade_date"].last()[left == 0]
     new = loans[loans["event"] == "new"]
-    end = new["loan_id"].map(end)
+    end = end.reindex(new["loan_id"])
     new_end = np.where(end.isna(), len(dates), row(end))
     following = inventory.groupby(["security_id", "pool_id"])["trade_date"].shift(-1)
     inventory_end = np.where(following.isna(), len(dates), row(following))
@@ -295,5 +295,5 @@ def _check_closes(frames, report):
 
 def signed_quantity(loans):
     """What each event adds to its loan's balance, shares: + for new, − for returns and buy-ins, 0 for notices."""
-    sign = loans["event"].map({"new": 1, "re-rate": 0, "recall": 0, "partial return": -1, "buy-in": -1, "return": -1})
-    return sign * loans["quantity"]
+    back = loans["event"].isin(["partial return", "buy-in", "return"])
+    return ((loans["event"] == "new").astype("int64") - back) * loans["quantity"]
