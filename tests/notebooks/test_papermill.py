@@ -24,6 +24,7 @@ OTHER = {
     "market_making/strategies": {"gamma": 0.05, "steps": 50, "paths": 4000, "few_paths": 200, "seed": 8},
     "stock_loan/allocation": {"date": "2025-09-16", "capital_share": 0.6, "seed": 8},
     "stock_loan/desk": {"day": 12},
+    "stock_loan/kpis": {"group": "sector", "capital_charge": 10.0},
     "stock_loan/rehypothecation": {"date": "2025-09-16", "debit_scale": 0.5},
 }
 
