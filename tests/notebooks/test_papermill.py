@@ -19,13 +19,16 @@ CHAPTERS = sorted(str(path.relative_to(NOTEBOOKS).with_suffix("")) for path in N
 OTHER = {
     "market_making/avellaneda_stoikov": {"gamma": 0.2, "paths": 5000, "seed": 8},
     "market_making/beyond_exponential": {"gamma": 0.2, "steps": 40, "max_inventory": 10},
+    "market_making/cartea_jaimungal": {"phi": 2e-4, "steps": 60},
     "market_making/glft": {"gamma": 0.02, "sigma": 0.2, "steps": 50, "max_inventory": 20},
     "market_making/hjb_numerics": {"gamma": 0.2, "max_inventory": 6, "coarsest": 10},
+    "market_making/liquidation": {"gamma": 0.02, "inventory": 4, "seed": 8},
     "market_making/strategies": {"gamma": 0.05, "steps": 50, "paths": 4000, "few_paths": 200, "seed": 8},
-    "stock_loan/allocation": {"date": "2025-09-16", "capital_share": 0.6, "seed": 8},
+    "market_making/ticks": {"phi": 0.1, "max_inventory": 4, "obliged": 1},
+    "stock_loan/allocation": {"capital_share": 0.6, "seed": 8},
     "stock_loan/desk": {"day": 12},
-    "stock_loan/kpis": {"group": "sector", "capital_charge": 10.0},
-    "stock_loan/rehypothecation": {"date": "2025-09-16", "debit_scale": 0.5},
+    "stock_loan/kpis": {"capital_charge": 50.0},
+    "stock_loan/rehypothecation": {"debit_scale": 0.4},
 }
 
 each_chapter = pytest.mark.parametrize("name", CHAPTERS)
