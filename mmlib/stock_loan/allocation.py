@@ -18,9 +18,10 @@ street fee e and penalty h in bp a year, act/360, the desk maximises a day's inc
     eligibility     x_skc = 0 unless pool k may serve client c
 
 Demand, supply and concentration stay within a security; the 140 % rule, balance sheet and credit couple securities
-but are few. So `solve` first solves each security alone; if the result breaks no coupling row it is optimal, since it
-solves a relaxation. Otherwise it prices the coupling rows by Dantzig–Wolfe decomposition, and if that does not converge
-it solves everything at once by interior points. Every answer carries an upper bound computed from its prices alone.
+but are few. Unless merit order already breaks a coupling row, `solve` first solves each security alone: if the result
+breaks none, it is optimal, since it solves a relaxation. Otherwise it prices the coupling rows by Dantzig–Wolfe
+decomposition, and if that does not converge it solves everything at once by interior points. Every answer carries an
+upper bound computed from its prices alone.
 
     solution = allocation.solve(allocation.problem(book, date))
     solution.value, solution.gap                    # dollars a day, distance to the bound
