@@ -20,11 +20,14 @@ OTHER = {
     "market_making/avellaneda_stoikov": {"gamma": 0.2, "paths": 5000, "seed": 8},
     "market_making/beyond_exponential": {"gamma": 0.2, "steps": 40, "max_inventory": 10},
     "market_making/cartea_jaimungal": {"phi": 2e-4, "steps": 60},
+    "market_making/cartea_jaimungal": {"A": 2.0, "phi": 3e-4, "max_inventory": 5},
     "market_making/glft": {"gamma": 0.02, "sigma": 0.2, "steps": 50, "max_inventory": 20},
     "market_making/hjb_numerics": {"gamma": 0.2, "max_inventory": 6, "coarsest": 10},
     "market_making/liquidation": {"gamma": 0.02, "inventory": 4, "seed": 8},
+    "market_making/liquidation": {"sigma": 0.4, "gamma": 0.02, "inventory": 4, "seed": 8},
     "market_making/strategies": {"gamma": 0.05, "steps": 50, "paths": 4000, "few_paths": 200, "seed": 8},
     "market_making/ticks": {"phi": 0.1, "max_inventory": 4, "obliged": 1},
+    "market_making/ticks": {"phi": 0.4, "tick": 0.4, "max_inventory": 3, "obliged": 1},
     "stock_loan/allocation": {"capital_share": 0.6, "seed": 8},
     "stock_loan/desk": {"day": 12},
     "stock_loan/kpis": {"capital_charge": 50.0},
@@ -78,7 +81,7 @@ def test_the_other_parameters_are_parameters_of_the_chapter(name):
 def test_papermill_sees_every_parameter(name):
     """Its own reader takes lines with one equals sign, and warns of parameters that it has not read at every run."""
     seen = list(papermill.inspect_notebook(str(file(name))))
-    assert seen == list(parameters(name)), "in the comments of the parameters write ≥ and ≤, not >= and <="
+    assert seen == list(parameters(name)), "no equals sign in the comments of the parameters: ≥ for >="
 
 
 @each_chapter
