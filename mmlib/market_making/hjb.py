@@ -9,7 +9,9 @@ The equation, F and its Jacobian J are those of `hjb_equation`. Time runs backwa
                     substeps, extrapolated to substep 0             1996, section IV.9)
 
 Monotone schemes converge whatever the penalty (Barles & Souganidis 1991); the explicit step is refused beyond its
-bound. The taker option adds a free boundary; there Crank–Nicolson loses its order and the extrapolation is not offered.
+bound. Orders are those of a smooth F: quotes that cross a kink of the intensity (a power law's at the mid, a table's
+points) leave the extrapolation with order 3. The taker option adds a free boundary; there Crank–Nicolson loses its
+order and the extrapolation is not offered.
 
     >>> from mmlib.market_making import hjb
     >>> from mmlib.market_making.intensity import PowerLaw, TwoSidedMarket
@@ -59,7 +61,11 @@ class Solution:
     taker : ndarray of bool, shape (n + 1, m)
         Where the taker trades.
     evaluations : int
-        Hamiltonians evaluated by the scheme, its cost; but for the explicit one, each with a tridiagonal solve.
+        Hamiltonians evaluated by the scheme, its cost.
+    horizon, size : float
+        As given.
+    equation : Equation
+        What was solved.
     """
 
     times: np.ndarray

@@ -70,13 +70,15 @@ class Equation:
 
     @property
     def unit(self):
-        """A scale of θ, currency: what a fill earns, at best, with nothing else at stake."""
-        best = [side.intensity.best_distance(self.fee, self.xi * self.size) for side in (self.bid, self.ask)]
-        return self.size * float(min(best) - self.fee)
+        """A scale of θ, currency: what the best quote earns from a fill that costs nothing."""
+        return self.size * float(
+            min(side.intensity.best_distance(0.0, self.xi * self.size) for side in (self.bid, self.ask))
+        )
 
 
 def equation(market, max_inventory, gamma, xi, running, size, taker, taker_cost, target):
     """The `Equation` of checked arguments, as `hjb.solve` documents them; ValueError names the one that is wrong."""
+    intensities = _intensities(market)
     gamma = nonnegative("gamma", gamma, "risk aversion, 1/currency")
     xi = gamma if xi is None else nonnegative("xi", xi, "aversion to the risk of fills, 1/currency")
     size = positive("size", size, "units traded by one fill")
@@ -94,7 +96,7 @@ def equation(market, max_inventory, gamma, xi, running, size, taker, taker_cost,
     if taker == "limit":
         target = Q if target is None else integer("target", target, least=0, most=Q, meaning="|inventory| after a cut")
     sides = []
-    for intensity, step in zip(_intensities(market), (1, -1), strict=True):
+    for intensity, step in zip(intensities, (1, -1), strict=True):
         after = q + step
         beyond = np.abs(after) > Q
         landed = np.where(beyond, np.sign(after) * (Q if target is None else target), after)
@@ -203,6 +205,15 @@ def solve_linear(eq, h, shift, dt, rhs, stop=None, anchored=False):
     return X
 
 
+def settled(eq, theta, moved, before):
+    """Whether an iteration that moved θ by `moved`, and by `before` the time before, has converged.
+
+    Near the solution the moves fall quadratically; one that is small and does not fall is rounding.
+    """
+    rounding = 64 * np.finfo(float).eps * np.max(np.abs(theta))
+    return moved <= 1e-11 * eq.unit or (moved <= 1e-6 * eq.unit + rounding and moved >= before)
+
+
 def implicit_step(eq, known, dt, start):
     """θ with θ = known + dt F(θ), or the taker's value where that is higher, by policy iteration from `start`.
 
@@ -215,7 +226,7 @@ def implicit_step(eq, known, dt, start):
     iterations : int
         Number of Hamiltonians evaluated, each with one tridiagonal solve.
     """
-    theta = start
+    theta, before = start, np.inf
     for iterations in range(1, 10_000):
         h = hamiltonian(eq, theta)
         rhs, stop = known + dt * (h.change - flow_times(eq, h, theta)), None
@@ -225,8 +236,9 @@ def implicit_step(eq, known, dt, start):
             rhs = np.where(stop, -eq.cost * eq.size * traded, rhs)
         new = solve_linear(eq, h, 1.0, dt, rhs[:, None], stop)[:, 0]
         moved, theta = np.max(np.abs(new - theta)), new
-        if moved <= 1e-11 * eq.unit + 64 * np.finfo(float).eps * np.max(np.abs(theta)):
+        if settled(eq, theta, moved, before):
             return theta, iterations
+        before = moved
     raise ArithmeticError("policy iteration did not converge; a smaller time step (more steps) helps")
 
 

@@ -16,9 +16,11 @@ from mmlib.checks import finite, nonnegative
 from mmlib.market_making.hjb_equation import (
     after_taking,
     equation,
+    exit_rates,
     flow_times,
     hamiltonian,
     implicit_step,
+    settled,
     solve_linear,
 )
 from mmlib.market_making.hjb_kernels import howard_on_grid
@@ -41,8 +43,8 @@ class Stationary:
         Growth of the certainty equivalent, currency/time; 0 with a discount.
     taker : ndarray of bool, shape (m,)
         Where the taker trades.
-    iterations : int
-        Policies evaluated in the last stage.
+    equation : Equation
+        What was solved.
     """
 
     inventory: np.ndarray
@@ -51,7 +53,6 @@ class Stationary:
     value: np.ndarray
     gain: float
     taker: np.ndarray
-    iterations: int
     equation: object
 
     def quotes(self, horizon, steps=1):
@@ -106,22 +107,21 @@ def policy_iteration(
         raise ValueError(f"xi must be 0 with a discount or a grid of distances (aversion to fills); got {eq.xi!r}")
     if distances is not None:
         return _on_grid(eq, market, distances, discount)
-    theta, iterations = _start(eq, discount), 0
+    theta, before, done = _start(eq, discount), np.inf, False
     gain = 0.0 if discount > 0 else hamiltonian(eq, theta).change[eq.zero]
-    while True:
+    for _ in range(1000):
         h = hamiltonian(eq, theta)
-        new, gain = _evaluate_policy(eq, h, theta, gain, discount)
-        iterations += 1
-        moved, theta = np.max(np.abs(new - theta)), new
-        if moved <= 1e-11 * eq.unit + 64 * np.finfo(float).eps * np.max(np.abs(theta)):
+        if done:
             break
-        if iterations == 1000:
-            raise ArithmeticError("policy iteration did not converge in 1000 iterations")
-    h = hamiltonian(eq, theta)
+        new, gain = _evaluate_policy(eq, h, theta, gain, discount)
+        moved, theta = np.max(np.abs(new - theta)), new
+        done, before = settled(eq, theta, moved, before), moved
+    else:
+        raise ArithmeticError("policy iteration did not converge in 1000 iterations")
     traded = _stops(eq, h, theta, gain, discount)
     bid, ask = (np.where(traded, np.nan, side) for side in (h.bid, h.ask))
     in_domain(eq, bid[None], ask[None])
-    return Stationary(eq.q, bid, ask, theta, gain, traded, iterations, eq)
+    return Stationary(eq.q, bid, ask, theta, gain, traded, eq)
 
 
 def constant_limit_quotes(eq, times, bid, ask, taker, horizon):
@@ -158,7 +158,8 @@ def in_domain(eq, bid, ask):
             row, column = np.argwhere(outside)[0]
             raise ValueError(
                 f"distances must reach the best quotes (price); at inventory {eq.q[column]} the best {name} is"
-                f" {table[row, column]:.4g}, measured are {low:.4g} ... {high:.4g}: extend the table or lower max_inventory"
+                f" {table[row, column]:.4g}, measured are {low:.4g} ... {high:.4g}: extend the table or lower"
+                f" max_inventory"
             )
 
 
@@ -200,6 +201,12 @@ def _evaluate_policy(eq, h, theta, gain, discount):
         reward = np.where(stop, -eq.cost * eq.size * traded, reward)
     if discount > 0:
         return solve_linear(eq, h, discount, 1.0, reward[:, None], stop)[:, 0], 0.0
+    left = exit_rates(eq, h) + (0 if stop is None else stop) + (eq.q == 0)
+    if not np.all(left > 0):
+        raise ValueError(
+            f"market must fill some order worth filling at every inventory; none at {eq.q[left <= 0][0]}, so that the"
+            f" position is kept for ever and there is no one gain"
+        )
     ones = np.ones(len(theta)) if stop is None else (~stop).astype(float)
     rhs = np.column_stack([reward, -ones])
     rhs[zero] = 0.0
@@ -228,4 +235,4 @@ def _on_grid(eq, market, distances, discount):
                 f" {distances[index[end][0]]:g}, an end of the grid"
             )
         tables.append(np.where(side.quoted, distances[index], np.nan))
-    return Stationary(eq.q, *tables, value, gain, np.zeros(len(eq.q), bool), 0, eq)
+    return Stationary(eq.q, *tables, value, gain, np.zeros(len(eq.q), bool), eq)

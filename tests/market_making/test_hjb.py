@@ -441,3 +441,24 @@ def test_a_measured_range_too_small_for_the_quotes_is_refused():
 def test_a_market_of_unknown_kind_is_refused():
     with pytest.raises(ValueError, match="market must be a Market or a TwoSidedMarket"):
         hjb.solve(object.__new__(type("Other", (), {"sigma": 1.0, "mu": 0.0})), **SOLVE)
+
+
+def test_a_market_that_never_pays_is_left_or_never_entered():
+    """A fee above A/k: no fill earns. Without risk inventory is kept for ever, and there is no one gain: refused. With
+    it, a position costs more for ever than leaving costs once, and the gain is that of holding nothing: 0."""
+    market = TwoSidedMarket(0.0, Linear(10.0, 10.0), fee=1.5)
+    with pytest.raises(ValueError, match="market must fill some order worth filling at every inventory; none at -3"):
+        hjb.policy_iteration(market, max_inventory=3)
+    risky = hjb.policy_iteration(TwoSidedMarket(2.0, Linear(10.0, 10.0), fee=1.5), max_inventory=3, gamma=0.01)
+    assert risky.gain == pytest.approx(0.0, abs=1e-12)
+    assert np.all(risky.ask[4:] < 1) and np.all(risky.ask[:4][1:] >= 1)
+
+
+def test_the_discounted_value_tends_to_the_gain():
+    """ρ θ(q) → gain as ρ → 0, with a difference ρ · relative value (first-order expansion of the resolvent)."""
+    options = dict(max_inventory=5, running=lambda q: 0.2 * q**2)
+    limit = hjb.policy_iteration(POWER, **options)
+    rates = (1e-2, 1e-3)
+    gaps = [rho * hjb.policy_iteration(POWER, discount=rho, **options).value[5] - limit.gain for rho in rates]
+    assert gaps[0] / gaps[1] == pytest.approx(10, rel=0.05)
+    assert abs(gaps[1]) < 1e-3 * limit.gain
