@@ -80,7 +80,7 @@ def moments(market, quotes, scheme="bernoulli", inventory=0, liquidation_cost=0.
     """
     choice("scheme", scheme, ("bernoulli", "continuous"))
     start, final = _ends(quotes, inventory, liquidation_cost)
-    f = _finite_fills(market, quotes)
+    f = fills(market, quotes)
     q = quotes.size * quotes.inventory
     if scheme == "bernoulli":
         bid, ask, dt = bernoulli_probabilities(market, quotes)
@@ -130,7 +130,7 @@ def certainty_equivalent(market, quotes, gamma, inventory=0, liquidation_cost=0.
     start, final = _ends(quotes, inventory, liquidation_cost)
     if gamma == 0:
         return moments(market, quotes, "continuous", inventory, liquidation_cost).mean
-    rates, gains = _rates_and_gains(market, quotes, _finite_fills(market, quotes))
+    rates, gains = _rates_and_gains(market, quotes, fills(market, quotes))
     log = chain.exponential_values(*rates, *gains, final, -gamma, chain.REAL_NODES, chain.REAL_WEIGHTS)
     if np.isnan(log[start]):
         raise ValueError(
@@ -241,7 +241,7 @@ def profit_law(market, quotes, inventory=0, liquidation_cost=0.0, tolerance=1e-8
     positive("sigma", market.sigma, "volatility; without it the law of the profit is discrete")
     tolerance = in_interval("tolerance", tolerance, 0, 0.01, open=True, meaning="error of the distribution function")
     start, final = _ends(quotes, inventory, liquidation_cost)
-    rates, gains = _rates_and_gains(market, quotes, _finite_fills(market, quotes))
+    rates, gains = _rates_and_gains(market, quotes, fills(market, quotes))
     dt, bid_rate, ask_rate = rates[:3]
     atom = float(np.exp(-dt @ (bid_rate + ask_rate)[:, start])) if quotes.inventory[start] == 0 else 0.0
 
@@ -298,14 +298,6 @@ def _ends(quotes, inventory, liquidation_cost):
     """Index of the start and profit of the liquidation from each inventory."""
     cost = nonnegative("liquidation_cost", liquidation_cost, "price per unit of |inventory| at the horizon")
     return start_index(quotes, inventory), -cost * quotes.size * np.abs(quotes.inventory)
-
-
-def _finite_fills(market, quotes):
-    f = fills(market, quotes)
-    for side, rate in (("bid", f.bid_rate), ("ask", f.ask_rate)):
-        if not np.all(np.isfinite(rate)):
-            raise ValueError(f"{side} must give finite fill rates; got {rate[~np.isfinite(rate)][0]!r} orders/time")
-    return f
 
 
 def _rates_and_gains(market, quotes, f):

@@ -36,13 +36,13 @@ class Fills(NamedTuple):
 
 
 def fills(market, quotes):
-    """The `Fills` of `quotes` in `market`."""
+    """The `Fills` of `quotes` in `market`; ValueError if a quote is so far through the mid that its rate overflows."""
     q = quotes.inventory
     bid_to, bid_cut = _landing(quotes, q + 1)
     ask_to, ask_cut = _landing(quotes, q - 1)
     return Fills(
-        bid_rate=_where_quoted(quotes.bid, market.bid_rate(quotes.bid)),
-        ask_rate=_where_quoted(quotes.ask, market.ask_rate(quotes.ask)),
+        bid_rate=_rates("bid", quotes.bid, market.bid_rate),
+        ask_rate=_rates("ask", quotes.ask, market.ask_rate),
         bid_spread=_where_quoted(quotes.bid, quotes.size * (quotes.bid - market.fee)),
         ask_spread=_where_quoted(quotes.ask, quotes.size * (quotes.ask - market.fee)),
         bid_toll=quotes.size * (market.impact * (q + 1) + quotes.cost * bid_cut),
@@ -65,7 +65,8 @@ def bernoulli_probabilities(market, quotes):
     ------
     ValueError
         If the times are not equally spaced, if the rate at distance 0 times dt exceeds 1 (the message names the
-        smallest `steps` that works), or if the market has an impact (two fills in one step would have no order).
+        smallest `steps` that works), if a rate overflows, or if the market has an impact (two fills in one step would
+        have no order).
     """
     n = len(quotes.times)
     dt = quotes.horizon / n
@@ -81,10 +82,8 @@ def bernoulli_probabilities(market, quotes):
             f"steps must be >= {int(np.ceil(at_mid * quotes.horizon))} for scheme 'bernoulli', so that the fill"
             f" probability A·dt at distance 0 is <= 1; got {n}, A·dt = {at_mid * dt:.4g}"
         )
-    bid, ask = (
-        np.minimum(1.0, _where_quoted(side, rate(side)) * dt)
-        for side, rate in ((quotes.bid, market.bid_rate), (quotes.ask, market.ask_rate))
-    )
+    bid = np.minimum(1.0, _rates("bid", quotes.bid, market.bid_rate) * dt)
+    ask = np.minimum(1.0, _rates("ask", quotes.ask, market.ask_rate) * dt)
     return bid, ask, dt
 
 
@@ -97,6 +96,16 @@ def start_index(quotes, inventory):
             f" got {inventory!r}"
         )
     return int(found[0])
+
+
+def _rates(side, distance, rate):
+    with np.errstate(over="ignore"):  # refused in the next lines
+        rates = _where_quoted(distance, rate(distance))
+    if not np.all(np.isfinite(rates)):
+        raise ValueError(
+            f"{side} must be a distance at which the fill rate is finite; got {distance[~np.isfinite(rates)][0]!r}"
+        )
+    return rates
 
 
 def _where_quoted(distance, values):

@@ -204,9 +204,6 @@ def _thresholds(probability):
 
 def _continuous(market, quotes, paths, seed, start, liquidation, samples):
     table = fills(market, quotes)
-    for side, rate in (("bid", table.bid_rate), ("ask", table.ask_rate)):
-        if not np.all(np.isfinite(rate)):
-            raise ValueError(f"{side} must be a distance at which the fill rate is finite; got a rate that overflows")
     return kernels.continuous(
         seed,
         paths,

@@ -20,7 +20,7 @@ from scipy.linalg import expm
 
 from mmlib import risk
 from mmlib.market_making import Market, Quotes, avellaneda_stoikov, evaluate, kernels, simulate
-from mmlib.market_making.quotes import inventory_grid, one_sided
+from mmlib.market_making.quotes import inventory_grid, one_sided, time_grid
 
 FOUR_SIGMA = 2 * stats.norm.sf(4)
 SCHEMES = pytest.mark.parametrize("scheme", simulate.SCHEMES)
@@ -570,9 +570,7 @@ def test_uneven_times_impact_and_overflowing_rates_are_refused():
     with pytest.raises(ValueError, match="impact must be 0"):
         simulate.run(Market(sigma=1.0, A=10.0, k=0.8, impact=0.1), CASES["plain"][1])
     q = inventory_grid(1)
-    far_below = Quotes([0.0], q, [[-1e6, -1e6, np.nan]], [[np.nan, 1.0, 1.0]], 1.0)
-    with (
-        np.errstate(over="ignore"),
-        pytest.raises(ValueError, match="bid must be a distance at which the fill rate is finite"),
-    ):
-        simulate.run(CALM, far_below, scheme="continuous")
+    far_below = Quotes(time_grid(1.0, 12), q, [[-1e6, -1e6, np.nan]] * 12, [[np.nan, 1.0, 1.0]] * 12, 1.0)
+    for scheme in ("bernoulli", "continuous"):
+        with pytest.raises(ValueError, match="bid must be a distance at which the fill rate is finite"):
+            simulate.run(CALM, far_below, scheme=scheme)
