@@ -170,7 +170,7 @@ def test_friday_accrues_three_days_and_a_holiday_one_more():
 
 
 def test_littles_law_utilisation_is_flow_turnover_times_mean_tenure(template):
-    """A book that starts and ends empty, at a constant price and lendable: tenure is counted loan by loan from the log."""
+    """A book that starts and ends empty, constant price and lendable: tenure is counted loan by loan from the log."""
     rng = np.random.default_rng(5)
     dates, events, taken = template.dates, [], []
     for i in range(40):
@@ -257,7 +257,7 @@ def test_fee_weighted_idle_is_unknown_where_a_close_has_no_fee(book):
 
 
 def test_holding_cost_is_the_three_sums_of_its_definition(book):
-    """Over-borrows of the generated desk are the loans at no client fee: their source accrual, found in the log alone."""
+    """Over-borrows of the generated desk are the loans at no fee: their source accrual, found in the log alone."""
     costs = kpis.holding_cost(book, ["bucket"])
     d = kpis.loan_days(book)
     free = d[d["loan_fee"] == 0]
