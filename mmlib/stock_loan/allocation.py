@@ -122,11 +122,12 @@ class Solution:
     def loans(self):
         """The allocation as a table: security, pool, client, shares, value (dollars), margin (dollars a day).
 
-        Rows in the order of securities, pools and clients; the street is client "street".
+        Rows in the order of securities, pools and clients; the street is client "street". What is below a millionth of
+        a share is the solver's rounding and not a loan.
         """
         p, shares = self.problem, np.concatenate([self.allocation, self.external[:, :, None]], axis=2)
         fee = np.concatenate([np.broadcast_to(p.client_fee[:, None, :], p.shape), p.external_fee[:, :, None]], axis=2)
-        s, k, c = np.nonzero(shares)
+        s, k, c = np.nonzero(shares > 1e-6)
         value = p.price[s] * shares[s, k, c]
         return pd.DataFrame(
             {

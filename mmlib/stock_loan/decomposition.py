@@ -209,6 +209,7 @@ class _Master:
         share[best] = 1.0
         share[enters] = weight[:n]
         np.subtract.at(share, first[enters], weight[:n])
+        share = np.maximum(share, 0.0)  # 1 − Σ λ may be −1e-16
         return dual[:R] * scale / limit, bought | (sold & (low > 0)), self._mix(share)
 
     def _mix(self, share):

@@ -299,6 +299,7 @@ def maximise(gain, A, b, upper=None, integer=None, solver="HiGHS", options=None)
     Returns
     -------
     x : ndarray, shape (n,), or None if no x satisfies the rows
+        Never negative: what the solver leaves below 0 within its tolerance is 0.
     y : ndarray, shape (m,)
         ∂objective/∂b, >= 0; zeros for a mixed-integer problem.
 
@@ -329,7 +330,7 @@ def maximise(gain, A, b, upper=None, integer=None, solver="HiGHS", options=None)
     if status != pulp.LpStatusOptimal:
         raise RuntimeError(f"{solver} ended with status {pulp.LpStatus[status]!r}")
     y = np.array([0.0 if integer is not None else max(0.0, -(row.pi or 0.0)) for row in rows])
-    return np.array([0.0 if v is None else v.varValue or 0.0 for v in x]), y
+    return np.array([0.0 if v is None else max(0.0, v.varValue or 0.0) for v in x]), y
 
 
 def cbc():
