@@ -13,8 +13,11 @@ the spectrum of a birth-and-death chain lies, and to 7e-14 within ½ of it (more
 an error is relative to the change over the row, not to y.
 """
 
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 
 def _contour(n):
@@ -33,10 +36,10 @@ REAL_NODES, REAL_WEIGHTS = NODES[:15], 2 * WEIGHTS[:15]
 
 @njit(cache=True)
 def _matrix(up, up_to, down, down_to, diagonal):
-    """L as three diagonals, and one possible far entry in its first and in its last row: its column and its value."""
+    """L as three diagonals, and one possible far entry in its first and in its last row: rows, columns and values."""
     m = len(diagonal)
     left, centre, over = np.zeros(m, up.dtype), diagonal.astype(up.dtype), np.zeros(m, up.dtype)
-    far, far_value = np.array([0, m - 1]), np.zeros(2, up.dtype)
+    ends, far, far_value = np.array([0, m - 1]), np.array([0, m - 1]), np.zeros(2, up.dtype)
     for q in range(m):
         for value, to in ((up[q], up_to[q]), (down[q], down_to[q])):
             if to == q:
@@ -48,102 +51,119 @@ def _matrix(up, up_to, down, down_to, diagonal):
             else:
                 end = 0 if q == 0 else 1
                 far[end], far_value[end] = to, value
-    return left, centre, over, far, far_value
+    return left, centre, over, ends, far, far_value
 
 
 @njit(cache=True)
-def _resolvent(s, h, matrix, right, transposed):
-    """Solve (s − hL) x = right, or its transpose, in place; the far entries come in by the Woodbury formula."""
-    left, centre, over, far, far_value = matrix
+def _transposed(matrix):
+    left, centre, over, rows, columns, value = matrix
+    below, above = np.zeros_like(left), np.zeros_like(over)
+    below[1:], above[:-1] = over[:-1], left[1:]
+    return below, centre, above, columns, rows, value
+
+
+@njit(cache=True)
+def _resolvent(s, h, matrix, right):
+    """Solve (s − hL) x = right in place, by elimination; the far entries come in by the Woodbury formula."""
+    left, centre, over, rows, columns, value = matrix
     m = len(centre)
     ahead, pivot = np.empty(m, np.complex128), np.empty(m, np.complex128)
     for q in range(m):
         pivot[q] = 1 / (s - h * centre[q] + (h * left[q] * ahead[q - 1] if q > 0 else 0))
         ahead[q] = -h * over[q] * pivot[q]
-    _sweep(h, left, ahead, pivot, right, transposed)
-    if far_value[0] != 0 or far_value[1] != 0:
-        ends = np.array([0, m - 1])
-        put, read = (far, ends) if transposed else (ends, far)
+    _sweep(h, left, ahead, pivot, right)
+    if value[0] != 0 or value[1] != 0:
         first, last = np.zeros(m, np.complex128), np.zeros(m, np.complex128)
-        first[put[0]], last[put[1]] = h * far_value[0], h * far_value[1]
-        _sweep(h, left, ahead, pivot, first, transposed)
-        _sweep(h, left, ahead, pivot, last, transposed)
-        a, b, c, d = 1 - first[read[0]], -last[read[0]], -first[read[1]], 1 - last[read[1]]
-        y, z = right[read[0]], right[read[1]]
-        right += ((d * y - b * z) * first + (a * z - c * y) * last) / (a * d - b * c)
+        first[rows[0]], last[rows[1]] = h * value[0], h * value[1]
+        _sweep(h, left, ahead, pivot, first)
+        _sweep(h, left, ahead, pivot, last)
+        i, j = columns
+        a, b, c, d = 1 - first[i], -last[i], -first[j], 1 - last[j]
+        y, z, det = right[i], right[j], a * d - b * c
+        for q in range(m):
+            right[q] += ((d * y - b * z) * first[q] + (a * z - c * y) * last[q]) / det
 
 
 @njit(cache=True)
-def _sweep(h, left, ahead, pivot, right, transposed):
-    """Substitute forward and back with the factors of the tridiagonal part, or of its transpose."""
+def _sweep(h, left, ahead, pivot, right):
+    """Substitute forward and back with the factors of the tridiagonal part."""
     m = len(pivot)
-    if transposed:
-        for q in range(1, m):
-            right[q] -= ahead[q - 1] * right[q - 1]
-        right[m - 1] *= pivot[m - 1]
-        for q in range(m - 2, -1, -1):
-            right[q] = (right[q] + h * left[q + 1] * right[q + 1]) * pivot[q]
-    else:
-        right[0] *= pivot[0]
-        for q in range(1, m):
-            right[q] = (right[q] + h * left[q] * right[q - 1]) * pivot[q]
-        for q in range(m - 2, -1, -1):
-            right[q] -= ahead[q] * right[q + 1]
-
-
-TRIES = 1_000_000  # substeps after which an expectation is given up: some 10 s for 61 inventories
+    right[0] *= pivot[0]
+    for q in range(1, m):
+        right[q] = (right[q] + h * left[q] * right[q - 1]) * pivot[q]
+    for q in range(m - 2, -1, -1):
+        right[q] -= ahead[q] * right[q + 1]
 
 
 @njit(cache=True)
-def exponential_values(
-    dt, bid_rate, ask_rate, bid_to, ask_to, bid_gain, ask_gain, carry, variance, final, z, s, weights
-):
+def _phi(h, matrix, y, s, weights):
+    """h φ(hL) y, complex, shape (m,)."""
+    m = len(y)
+    out, x = np.zeros(m, np.complex128), np.empty(m, np.complex128)
+    for node in range(len(s)):
+        for q in range(m):
+            x[q] = h * y[q]
+        _resolvent(s[node], h, matrix, x)
+        for q in range(m):
+            out[q] += weights[node] * x[q]
+    return out
+
+
+TRIES = 1_000_000  # steps after which an expectation is given up: some 10 s for 61 inventories
+
+
+@njit(cache=True)
+def exponential_values(dt, bid_rate, ask_rate, bid_to, ask_to, bid_log, ask_log, own, final, s, weights):
     """ln E[exp(z·profit)] at time 0 from each inventory, shape (m,), for a real z.
 
+    `bid_log`, `ask_log` (n, m) are z·gain, `own` (m,) is z·carry + ½ z²·variance and `final` (m,) the log at the end.
     With E = e^d, each step starts from the vector 1 and the matrix e^(−d) L e^d, shifted so that its spectrum is
     negative, and is cut to an eighth until no value changes by more than a factor 100 after the shift: so each keeps
     its relative accuracy to 1e-12, whatever its size. NaN if that takes more than TRIES steps.
     """
-    m = len(final)
-    d = z * final
-    up, down, rate, change = np.zeros(m), np.zeros(m), np.zeros(m), np.zeros(m)
-    right = np.zeros(m, np.complex128)
-    own = z * carry + 0.5 * z * z * variance
-    tries = 0
+    m, tries = len(final), 0
+    d, up, down, rate, diagonal = final.copy(), np.zeros(m), np.zeros(m), np.zeros(m), np.zeros(m)
     for i in range(len(dt) - 1, -1, -1):
-        left = dt[i]
-        h = left
+        left = h = dt[i]
         while left > 0:
-            if not np.any(bid_rate[i] + ask_rate[i] > 0):
-                d += left * own
-                break
-            rate[:] = own
-            up[:], down[:] = 0.0, 0.0
+            top = quoted = 0.0
             for q in range(m):
+                up[q], down[q] = 0.0, 0.0
+                rate[q] = own[q]
                 if bid_rate[i, q] > 0:
-                    jump = z * bid_gain[i, q] + d[bid_to[q]] - d[q]
+                    jump = bid_log[i, q] + d[bid_to[q]] - d[q]
                     up[q] = bid_rate[i, q] * np.exp(jump)
                     rate[q] += bid_rate[i, q] * np.expm1(jump)
                 if ask_rate[i, q] > 0:
-                    jump = z * ask_gain[i, q] + d[ask_to[q]] - d[q]
+                    jump = ask_log[i, q] + d[ask_to[q]] - d[q]
                     down[q] = ask_rate[i, q] * np.exp(jump)
                     rate[q] += ask_rate[i, q] * np.expm1(jump)
-            diagonal = own - bid_rate[i] - ask_rate[i]
-            top = min(np.max(rate), _largest_eigenvalue_bound(_matrix(up, bid_to, down, ask_to, diagonal)))
-            matrix = _matrix(up, bid_to, down, ask_to, diagonal - top)
-            while True:
+                diagonal[q] = own[q] - bid_rate[i, q] - ask_rate[i, q]
+                quoted = max(quoted, bid_rate[i, q], ask_rate[i, q])
+                top = rate[q] if q == 0 else max(top, rate[q])
+            if quoted == 0:
+                for q in range(m):
+                    d[q] += left * own[q]
+                break
+            top = min(top, _largest_eigenvalue_bound(_matrix(up, bid_to, down, ask_to, diagonal)))
+            for q in range(m):
+                diagonal[q] -= top
+                rate[q] -= top
+            matrix = _matrix(up, bid_to, down, ask_to, diagonal)
+            low = high = -1.0
+            while low < -0.99 or high > 99:
                 tries += 1
                 if tries > TRIES or not np.isfinite(top):
                     return np.full(m, np.nan)
-                change[:] = 0.0
-                for node in range(len(s)):
-                    right[:] = h * (rate - top)
-                    _resolvent(s[node], h, matrix, right, False)
-                    change += (weights[node] * right).real
-                if np.all(change > -0.99) and np.all(change < 99):
-                    break
+                change = _phi(h, matrix, rate, s, weights)
+                low = high = change[0].real
+                for q in range(m):
+                    low, high = min(low, change[q].real), max(high, change[q].real)
+                tried = h
                 h /= 8
-            d += h * top + np.log1p(change)
+            h = tried
+            for q in range(m):
+                d[q] += h * top + np.log1p(change[q].real)
             left -= h
             h = min(8 * h, left)
     return d
@@ -152,67 +172,62 @@ def exponential_values(
 @njit(cache=True)
 def _largest_eigenvalue_bound(matrix):
     """Gershgorin's bound for L made symmetric, sqrt(L_qr L_rq); a far entry counts as it stands."""
-    left, centre, over, _, far_value = matrix
-    bound = centre.copy()
-    coupling = np.sqrt(over[:-1]) * np.sqrt(left[1:])
-    bound[:-1] += coupling
-    bound[1:] += coupling
-    bound[0] += far_value[0]
-    bound[-1] += far_value[1]
-    return np.max(bound)
+    left, centre, over, _, _, far_value = matrix
+    m, coupling, bound = len(centre), 0.0, -np.inf
+    for q in range(m):
+        row = centre[q] + coupling
+        coupling = np.sqrt(over[q]) * np.sqrt(left[q + 1]) if q < m - 1 else 0.0
+        row += coupling + (far_value[0] if q == 0 else 0.0) + (far_value[1] if q == m - 1 else 0.0)
+        bound = max(bound, row)
+    return bound
 
 
-@njit(parallel=True, cache=True)
-def characteristic_function(
-    u, dt, bid_rate, ask_rate, bid_to, ask_to, bid_gain, ask_gain, carry, variance, final, start, s, weights
-):
-    """E[exp(iu·profit)] from inventory index `start`, shape of `u`."""
-    out = np.empty(len(u), np.complex128)
-    for j in prange(len(u)):
-        value = _fourier(
-            u[j], dt, bid_rate, ask_rate, bid_to, ask_to, bid_gain, ask_gain, carry, variance, final, s, weights
-        )
-        out[j] = value[start]
-    return out
+def characteristic_function(u, *chain):
+    """E[exp(iu·profit)] for each of `u`, from each inventory, shape (len(u), m); `chain` as in `_fourier`.
+
+    One frequency is one task of a pool of threads: the numbers do not depend on how many there are.
+    """
+    with ThreadPoolExecutor() as pool:
+        return np.array(list(pool.map(partial(_fourier, *chain), u)))
 
 
-@njit(cache=True)
-def _fourier(u, dt, bid_rate, ask_rate, bid_to, ask_to, bid_gain, ask_gain, carry, variance, final, s, weights):
+@njit(cache=True, nogil=True)
+def _fourier(dt, bid_rate, ask_rate, bid_to, ask_to, bid_gain, ask_gain, carry, variance, final, s, weights, u):
     """E[exp(iu·profit)] from each inventory, shape (m,).
 
     The gains turn the phases of the entries of L, and its spectrum leaves the real axis: a row is split so that it
     stays within ½.
     """
     m = len(final)
-    value = np.exp(1j * u * final)
-    own = 1j * u * carry - 0.5 * u * u * variance
-    x = np.empty(m, np.complex128)
+    value, slope = np.exp(1j * u * final), np.empty(m, np.complex128)
+    up, down, diagonal = np.empty(m, np.complex128), np.empty(m, np.complex128), np.empty(m, np.complex128)
     for i in range(len(dt) - 1, -1, -1):
-        up, down = bid_rate[i] * np.exp(1j * u * bid_gain[i]), ask_rate[i] * np.exp(1j * u * ask_gain[i])
-        diagonal = own - bid_rate[i] - ask_rate[i]
+        for q in range(m):
+            up[q] = bid_rate[i, q] * np.exp(1j * u * bid_gain[i, q])
+            down[q] = ask_rate[i, q] * np.exp(1j * u * ask_gain[i, q])
+            diagonal[q] = 1j * u * carry[q] - 0.5 * u * u * variance[q] - bid_rate[i, q] - ask_rate[i, q]
         matrix = _matrix(up, bid_to, down, ask_to, diagonal)
         steps = max(1, int(np.ceil(2 * dt[i] * _width(matrix))))
-        h = dt[i] / steps
         for _ in range(steps):
-            slope = h * (diagonal * value + up * value[bid_to] + down * value[ask_to])
-            for node in range(len(s)):
-                x[:] = slope
-                _resolvent(s[node], h, matrix, x, False)
-                value += weights[node] * x
+            for q in range(m):
+                slope[q] = diagonal[q] * value[q] + up[q] * value[bid_to[q]] + down[q] * value[ask_to[q]]
+            change = _phi(dt[i] / steps, matrix, slope, s, weights)
+            for q in range(m):
+                value[q] += change[q]
     return value
 
 
 @njit(cache=True)
 def _width(matrix):
     """Bound of the distance of the spectrum from the real axis, by Gershgorin as in `_largest_eigenvalue_bound`."""
-    left, centre, over, _, far_value = matrix
-    bound = np.abs(centre.imag)
-    coupling = np.abs((np.sqrt(over[:-1]) * np.sqrt(left[1:])).imag)
-    bound[:-1] += coupling
-    bound[1:] += coupling
-    bound[0] += np.abs(far_value[0])
-    bound[-1] += np.abs(far_value[1])
-    return np.max(bound)
+    left, centre, over, _, _, far_value = matrix
+    m, coupling, bound = len(centre), 0.0, 0.0
+    for q in range(m):
+        row = abs(centre[q].imag) + coupling
+        coupling = abs((np.sqrt(over[q]) * np.sqrt(left[q + 1])).imag) if q < m - 1 else 0.0
+        row += coupling + (abs(far_value[0]) if q == 0 else 0.0) + (abs(far_value[1]) if q == m - 1 else 0.0)
+        bound = max(bound, row)
+    return bound
 
 
 @njit(cache=True)
@@ -223,36 +238,37 @@ def moments_backward(dt, bid_rate, ask_rate, bid_to, ask_to, bid_gain, ask_gain,
     r1 = Σ rate·gain + carry and r2 = Σ rate·gain² + variance. After each row the profit is measured from its mean at
     the middle of the grid, so that the variance is never the small difference of two large numbers.
     """
-    m = len(final)
-    first, second, total = final.copy(), final**2, 0.0
+    m, total = len(final), 0.0
+    first, second = final.copy(), final**2
+    slope1, slope2, change1, change2 = np.zeros(m), np.zeros(m), np.zeros(m), np.zeros(m)
+    x, y = np.zeros(m, np.complex128), np.zeros(m, np.complex128)
     for i in range(len(dt) - 1, -1, -1):
         h, matrix = dt[i], _matrix(bid_rate[i], bid_to, ask_rate[i], ask_to, -bid_rate[i] - ask_rate[i])
-        slope1, slope2 = carry.copy(), variance + 2 * carry * first
         for q in range(m):
+            change1[q], change2[q] = 0.0, 0.0
+            slope1[q], slope2[q] = carry[q], variance[q] + 2 * carry[q] * first[q]
             for rate, gain, to in (
                 (bid_rate[i, q], bid_gain[i, q], bid_to[q]),
                 (ask_rate[i, q], ask_gain[i, q], ask_to[q]),
             ):
                 slope1[q] += rate * (gain + first[to] - first[q])
                 slope2[q] += rate * (gain * gain + 2 * gain * first[to] + second[to] - second[q])
-        first_change, second_change = np.zeros(m), np.zeros(m)
         for node in range(len(s)):
-            x = h * slope1 + 0j
-            _resolvent(s[node], h, matrix, x, False)
-            y = slope2 + 2 * carry * x
             for q in range(m):
-                y[q] += 2 * bid_rate[i, q] * bid_gain[i, q] * x[bid_to[q]]
-                y[q] += 2 * ask_rate[i, q] * ask_gain[i, q] * x[ask_to[q]]
-            y *= h
-            _resolvent(s[node], h, matrix, y, False)
-            first_change += (weights[node] * x).real
-            second_change += (weights[node] * y).real
-        first += first_change
-        second += second_change
-        centre = first[m // 2]
-        second += centre * centre - 2 * centre * first
-        first -= centre
+                x[q] = h * slope1[q]
+            _resolvent(s[node], h, matrix, x)
+            for q in range(m):
+                coupled = carry[q] * x[q] + bid_rate[i, q] * bid_gain[i, q] * x[bid_to[q]]
+                y[q] = h * (slope2[q] + 2 * (coupled + ask_rate[i, q] * ask_gain[i, q] * x[ask_to[q]]))
+            _resolvent(s[node], h, matrix, y)
+            for q in range(m):
+                change1[q] += (weights[node] * x[q]).real
+                change2[q] += (weights[node] * y[q]).real
+        centre = first[m // 2] + change1[m // 2]
         total += centre
+        for q in range(m):
+            first[q] += change1[q] - centre
+            second[q] += change2[q] - centre * (centre + 2 * first[q])
     return total + first, second - first * first
 
 
@@ -260,7 +276,7 @@ def moments_backward(dt, bid_rate, ask_rate, bid_to, ask_to, bid_gain, ask_gain,
 def occupancy_forward(dt, bid_rate, ask_rate, bid_to, ask_to, start, s, weights):
     """Law of the final inventory, shape (m,), and expected time in each (row, inventory), shape (n, m).
 
-    p' = pL: the time spent over a row is h p φ(hL), and p gains the net flow of that time.
+    p' = pL: the time spent over a row is p h φ(hL), and p gains the net flow of that time.
     """
     m = bid_rate.shape[1]
     law = np.zeros(m)
@@ -268,10 +284,7 @@ def occupancy_forward(dt, bid_rate, ask_rate, bid_to, ask_to, start, s, weights)
     time = np.zeros((len(dt), m))
     for i in range(len(dt)):
         matrix = _matrix(bid_rate[i], bid_to, ask_rate[i], ask_to, -bid_rate[i] - ask_rate[i])
-        for node in range(len(s)):
-            x = law + 0j
-            _resolvent(s[node], dt[i], matrix, x, True)
-            time[i] += dt[i] * (weights[node] * x).real
+        time[i] = _phi(dt[i], _transposed(matrix), law, s, weights).real
         for q in range(m):
             for rate, to in ((bid_rate[i, q], bid_to[q]), (ask_rate[i, q], ask_to[q])):
                 law[q] -= time[i, q] * rate

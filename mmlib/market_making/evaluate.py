@@ -131,7 +131,7 @@ def certainty_equivalent(market, quotes, gamma, inventory=0, liquidation_cost=0.
     if gamma == 0:
         return moments(market, quotes, "continuous", inventory, liquidation_cost).mean
     rates, gains = _rates_and_gains(market, quotes, fills(market, quotes))
-    log = chain.exponential_values(*rates, *gains, final, -gamma, chain.REAL_NODES, chain.REAL_WEIGHTS)
+    log = _log_expectation(-gamma, rates, gains, final)
     if np.isnan(log[start]):
         raise ValueError(
             f"gamma must be smaller for these quotes (risk aversion, 1/currency): exp(-gamma·profit) grows too fast"
@@ -184,7 +184,8 @@ class ProfitLaw:
 
     def var(self, level):
         """Value at risk, currency: the `level` quantile of the loss, e.g. 0.95; a loss is positive."""
-        return -self.quantile(1 - in_interval("level", level, 0, 1, open=True, meaning="confidence"))
+        resolved = 10 * self.tolerance
+        return -self.quantile(1 - in_interval("level", level, resolved, 1 - resolved, meaning="confidence, resolved"))
 
     def cvar(self, level):
         """Conditional value at risk, currency: mean of the worst 1 − `level` of losses.
@@ -226,7 +227,7 @@ def profit_law(market, quotes, inventory=0, liquidation_cost=0.0, tolerance=1e-8
     inventory, liquidation_cost
         As in `moments`.
     tolerance : float
-        Bound of the error of the distribution function, in (0, 0.01).
+        Bound of the error of the distribution function, 1e-10 … 0.01.
 
     Returns
     -------
@@ -239,7 +240,7 @@ def profit_law(market, quotes, inventory=0, liquidation_cost=0.0, tolerance=1e-8
         and the series would need more than 4096 terms.
     """
     positive("sigma", market.sigma, "volatility; without it the law of the profit is discrete")
-    tolerance = in_interval("tolerance", tolerance, 0, 0.01, open=True, meaning="error of the distribution function")
+    tolerance = in_interval("tolerance", tolerance, 1e-10, 0.01, meaning="error of the distribution function")
     start, final = _ends(quotes, inventory, liquidation_cost)
     rates, gains = _rates_and_gains(market, quotes, fills(market, quotes))
     dt, bid_rate, ask_rate = rates[:3]
@@ -249,18 +250,21 @@ def profit_law(market, quotes, inventory=0, liquidation_cost=0.0, tolerance=1e-8
     if std == 0:
         raise ValueError("quotes must be such that inventory is held at times; the profit is 0 for certain")
     low, high = (_chernoff_bound(sign / std, tolerance / 4, rates, gains, final, start) for sign in (-1, 1))
+    if not np.isfinite(high - low):
+        raise ValueError("quotes must lose or gain less by a fill or a cut: the tails of the profit cannot be bounded")
 
     nothing = np.zeros_like(bid_rate)
     octaves = 2 * np.pi / (high - low) * 2.0 ** np.arange(17)
-    variance_only = (*rates, nothing, nothing, 0 * final, gains[3], 0 * final, start, chain.NODES, chain.WEIGHTS)
-    terms, reached = _terms_needed(chain.characteristic_function(octaves, *variance_only).real - atom, tolerance / 2)
+    variance_only = (*rates, nothing, nothing, 0 * final, gains[3], 0 * final, chain.NODES, chain.WEIGHTS)
+    bound = chain.characteristic_function(octaves, *variance_only)[:, start].real - atom
+    terms, reached = _terms_needed(bound, tolerance / 2)
     if reached > tolerance / 2:
         raise ValueError(
             f"tolerance must be >= {2 * reached:.2g} for this market and these quotes (error of the distribution"
             f" function): paths that hardly hold inventory make the law nearly discrete; got {tolerance:g}"
         )
     u = 2 * np.pi / (high - low) * np.arange(1, terms + 1)
-    phi = chain.characteristic_function(u, *rates, *gains, final, start, chain.NODES, chain.WEIGHTS)
+    phi = chain.characteristic_function(u, *rates, *gains, final, chain.NODES, chain.WEIGHTS)[:, start]
     return ProfitLaw(atom, low, high, u, phi - atom, tolerance)
 
 
@@ -272,9 +276,17 @@ def _chernoff_bound(z0, tail, rates, gains, final, start):
     """
     bounds = []
     for z in z0 * np.sqrt(-2 * np.log(tail)) * np.array([1.0, 0.5, 0.25]):
-        log = chain.exponential_values(*rates, *gains, final, z, chain.REAL_NODES, chain.REAL_WEIGHTS)[start]
-        bounds.append((log - np.log(tail)) / z)
-    return min(bounds) if z0 > 0 else max(bounds)
+        bounds.append((_log_expectation(z, rates, gains, final)[start] - np.log(tail)) / z)
+    return np.min(bounds) if z0 > 0 else np.max(bounds)
+
+
+def _log_expectation(z, rates, gains, final):
+    """ln E[exp(z·profit)] from each inventory, shape (m,); NaN where it cannot be had."""
+    bid_gain, ask_gain, carry, variance = gains
+    own = z * carry + 0.5 * z * z * variance
+    return chain.exponential_values(
+        *rates, z * bid_gain, z * ask_gain, own, z * final, chain.REAL_NODES, chain.REAL_WEIGHTS
+    )
 
 
 def _terms_needed(bound, tail, most=4096):

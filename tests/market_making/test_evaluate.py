@@ -3,6 +3,7 @@
 import csv
 import itertools
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from scipy.integrate import quad
 from scipy.linalg import expm
 from scipy.stats import norm
 
-from mmlib.market_making import Market, Quotes, avellaneda_stoikov, evaluate, glft
+from mmlib.market_making import Market, Quotes, avellaneda_stoikov, chain, evaluate, glft
 from mmlib.market_making.quotes import inventory_grid, one_sided, time_grid
 
 DATA = Path(__file__).parents[2] / "data/published"
@@ -519,6 +520,14 @@ def test_a_monte_carlo_of_the_model_agrees_within_four_standard_errors():
     assert abs(excess.mean() - law.cvar(0.95)) < 4 * excess.std() / np.sqrt(paths)
 
 
+def test_the_law_is_the_same_to_the_bit_on_one_thread(monkeypatch):
+    market, quotes = CASES["target"]
+    on_many = evaluate.profit_law(market, quotes, tolerance=1e-3)
+    monkeypatch.setattr(chain, "ThreadPoolExecutor", lambda: ThreadPoolExecutor(max_workers=1))
+    on_one = evaluate.profit_law(market, quotes, tolerance=1e-3)
+    np.testing.assert_array_equal(on_many.characteristic, on_one.characteristic)
+
+
 # --- refusals ------------------------------------------------------------------------------------------------------
 
 
@@ -534,9 +543,11 @@ def test_a_monte_carlo_of_the_model_agrees_within_four_standard_errors():
         (lambda m, q: evaluate.certainty_equivalent(m, q, -0.1), "gamma must be >= 0 and finite"),
         (lambda m, q: evaluate.certainty_equivalent(m, q, np.nan), "gamma must be >= 0 and finite"),
         (lambda m, q: evaluate.profit_law(Market(0.0, 1.0, 1.0), q), "sigma must be > 0"),
-        (lambda m, q: evaluate.profit_law(m, q, tolerance=0.5), "tolerance must be > 0 and < 0.01"),
-        (lambda m, q: evaluate.profit_law(m, q, tolerance=1e-4).var(1.0), "level must be > 0 and < 1"),
-        (lambda m, q: evaluate.profit_law(m, q, tolerance=1e-4).var(0.9999), "p must be >= 0.001"),
+        (lambda m, q: evaluate.profit_law(m, q, tolerance=0.5), "tolerance must be >= 1e-10 and <= 0.01"),
+        (lambda m, q: evaluate.profit_law(m, q, tolerance=1e-4).var(1.0), "level must be >= 0.001 and <= 0.999"),
+        (lambda m, q: evaluate.profit_law(m, q, tolerance=1e-4).cvar(0.9999), "level must be >= 0.001"),
+        (lambda m, q: evaluate.profit_law(m, q, tolerance=1e-4).quantile(0.0), "p must be >= 0.001"),
+        (lambda m, q: evaluate.certainty_equivalent(m, q, 1e3, liquidation_cost=1.0), "gamma must be smaller"),
         (lambda m, q: evaluate.profit_law(m, q, tolerance=1e-4).cdf(np.nan), "x must be finite"),
     ],
 )
