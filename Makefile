@@ -6,7 +6,7 @@ VENV := .venv/bin
 UV := $(VENV)/uv
 EXTRAS := --extra book --extra csp --extra lab --extra loan --extra test
 
-.PHONY: book serve test lab notebooks lint bench lock clean
+.PHONY: book serve test lab notebooks audit lint bench lock clean
 
 # uv installs the same lock file as pip would, some fifteen times faster
 .venv/ok: requirements.lock pyproject.toml
@@ -35,6 +35,10 @@ lab: .venv/ok
 # the one writer of committed outputs; NOTEBOOKS="path ..." for some of them
 notebooks: .venv/ok
 	$(VENV)/python notebooks/_write.py $(NOTEBOOKS)
+
+# the one writer of book/audit.md and book/errata.md
+audit: .venv/ok
+	$(VENV)/python book/_audit.py
 
 lint: .venv/ok
 	$(VENV)/ruff check .

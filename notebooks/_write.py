@@ -16,7 +16,11 @@ from PIL import Image
 
 FOLDER = Path(__file__).parent
 #: The picture of the README is the book's: this figure of this chapter.
-PICTURE = ("glft.ipynb", "fig-glft-exact", FOLDER.parent / "book" / "_static" / "picture.png")
+PICTURE = (
+    "glft.ipynb",
+    "fig-glft-exact",
+    FOLDER.parent / "book" / "_static" / "picture.png",
+)
 
 
 def write(path):
@@ -36,12 +40,18 @@ def write(path):
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
         if any(output.get("name") == "stderr" for output in cell.get("outputs", [])):
-            raise SystemExit(f"{path}: {cell.id} writes to stderr; a chapter's outputs carry no warnings")
+            raise SystemExit(
+                f"{path}: {cell.id} writes to stderr; a chapter's outputs carry no warnings"
+            )
         for output in cell.get("outputs", []):
             if "image/png" in output.get("data", {}):
                 output.data["image/png"] = with_palette(output.data["image/png"])
     notebook.metadata = {
-        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+        "kernelspec": {
+            "display_name": "Python 3",
+            "language": "python",
+            "name": "python3",
+        },
         "language_info": {"name": "python"},
     }
     if path.name == PICTURE[0]:
@@ -51,7 +61,9 @@ def write(path):
 
 def with_palette(image):
     """The PNG `image`, as base64 text, in at most 128 colours: a third of the size, and looks the same."""
-    figure = Image.open(io.BytesIO(base64.b64decode(image))).convert("RGB").quantize(128)
+    figure = (
+        Image.open(io.BytesIO(base64.b64decode(image))).convert("RGB").quantize(128)
+    )
     file = io.BytesIO()
     figure.save(file, "png", optimize=True)
     return base64.b64encode(file.getvalue()).decode()
@@ -70,6 +82,8 @@ def figure(notebook, name):
 
 
 if __name__ == "__main__":
-    for chapter in [Path(argument).resolve() for argument in sys.argv[1:]] or sorted(FOLDER.glob("*/*.ipynb")):
+    for chapter in [Path(argument).resolve() for argument in sys.argv[1:]] or sorted(
+        FOLDER.glob("*/*.ipynb")
+    ):
         print(chapter.relative_to(FOLDER.resolve()), flush=True)
         write(chapter)

@@ -32,7 +32,7 @@ def test_the_first_code_cell_holds_the_parameters_and_the_last_the_results(path)
     cells = code_cells(path)
     assert cells[0].metadata.get("tags") == ["parameters"]
     assert all(re.match(r"\w+ = .+  # .+", line) for line in cells[0].source.splitlines()), "name = literal  # meaning"
-    assert "chapter.validating()" in cells[1].source
+    assert any("chapter.validating()" in cell.source for cell in cells[1:3])
     assert "chapter.results(" in cells[-1].source
     assert chapter.read_results(nbformat.read(path, as_version=4)) != {}
 
