@@ -48,8 +48,8 @@ SOURCES = {
         "Extrapolated implicit Euler on log-ratios and LAPACK's tridiagonal eigenvalue; and SciPy's dense exponential "
         "and eigenvalue of the matrix in the book.",
     ),
-    "fernandez_tapia_2013": (
-        "Fernandez-Tapia (2013), Modeling, optimization and estimation for the on-line control of trading algorithms",
+    "fernandez_tapia_2015": (
+        "Fernandez-Tapia (2015), Modeling, optimization and estimation for the on-line control of trading algorithms",
         "Short exact steps on log-ratios; and SciPy's dense exponential of the thesis's equation.",
     ),
 }
@@ -94,15 +94,24 @@ def audit():
         "",
     ]
     for source, (title, routes) in SOURCES.items():
-        out += [f"## {title}", "", routes, "", "| | parameters | printed | route 1 | route 2 | error or z | verdict |"]
-        out.append("|---|---|--:|--:|--:|--:|---|")
-        for row in rows(source):
-            out.append(audit_row(row))
+        lines = rows(source)
+        every = [json.loads(line["parameters"]) for line in lines]
+        common = [name for name, value in every[0].items() if all(p.get(name) == value for p in every)]
+        stated = listed(every[0], common)
+        out += [f"## {title}", "", routes + (f" All at {stated}." if stated else ""), ""]
+        out += ["| | parameters | printed | route 1 | route 2 | error or z | verdict |"]
+        out += ["|---|---|--:|--:|--:|--:|---|"]
+        out += [audit_row(line, common) for line in lines]
         out.append("")
     return "\n".join(out)
 
 
-def audit_row(row):
+def listed(parameters, names):
+    """Parameters as text, without those of the table and of the simulation."""
+    return ", ".join(f"{n} = {parameters[n]}" for n in names if n not in ("inventory", "paths", "steps"))
+
+
+def audit_row(row, common):
     p, printed = json.loads(row["parameters"]), float(row["value"])
     first, second, error_of_second, se = both_routes(row["quantity"], p, row["key"])
     if row["tolerance"] == "":
@@ -121,10 +130,10 @@ def audit_row(row):
         verdict += ", [erratum](errata.md)"
     quantity = row["quantity"].replace("_", " ")
     q = f" at q = {p['inventory']}" if "inventory" in p else ""
-    listed = ", ".join(f"{k} = {v}" for k, v in p.items() if k not in ("inventory", "paths", "steps"))
+    own = listed(p, [name for name in p if name not in common])
     second = "—" if second is None else digits(second, row["value"], error_of_second)
     what = f"{quantity}{q} ({row['grade']}; {row['where']})"
-    return f"| {what} | {listed} | {row['value']} | {digits(first, row['value'])} | {second} | {shown} | {verdict} |"
+    return f"| {what} | {own} | {row['value']} | {digits(first, row['value'])} | {second} | {shown} | {verdict} |"
 
 
 def digits(x, printed, error=None):

@@ -1,4 +1,4 @@
-"""Fernandez-Tapia (2013, chapter 3): selling an inventory with limit orders.
+"""Fernandez-Tapia (2015, chapter 3): selling an inventory with limit orders.
 
 A trader holds q > 0 orders and only asks. Under CARA utility with aversion gamma, and when what is left at T is sold at
 the mid less `penalty` = b a unit, u = −exp(−gamma (x + q S + theta(t, q))) with theta = ln w/k and (his section 3.2;

@@ -42,7 +42,7 @@ def test_every_file_of_published_numbers_is_audited_in_full(script):
 
 def test_a_wrong_number_would_be_called_different(script):
     """The page can say no: each kind of row, moved by ten times what it allows."""
-    thesis = dict(script.rows("fernandez_tapia_2013")[0], value="10.6105")
+    thesis = dict(script.rows("fernandez_tapia_2015")[0], value="10.6105")
     table = dict(script.rows("avellaneda_stoikov_2008")[1], value="67.5")
     for row in (thesis, table):
         assert script.audit_row(row).endswith("| differs |")

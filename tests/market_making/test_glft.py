@@ -83,7 +83,7 @@ def test_exact_quotes_at_the_start_are_the_published_ones(row):
 @pytest.mark.parametrize("gamma", [0.1, 0.01])
 def test_value_is_the_published_certainty_equivalent(gamma):
     """At 60 orders the bound costs less than the last digit: the final inventory's std is 2.9 and 5.2."""
-    (case,) = published("avellaneda_stoikov_2008", f"continuous_{gamma}_glft_certainty")
+    (case,) = published("certainty_equivalents", f"ce_optimum_{gamma}")
     row = case.values[0]
     _, market, arguments = arguments_of(row)
     value = glft.value(market, max_inventory=60, **arguments)[60]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from mmlib.market_making import Market, evaluate, liquidation
 
-PUBLISHED = Path(__file__).parents[2] / "data/published/fernandez_tapia_2013.csv"
+PUBLISHED = Path(__file__).parents[2] / "data/published/fernandez_tapia_2015.csv"
 MARKET = Market(sigma=0.3, A=0.1, k=0.3)
 
 
@@ -46,7 +46,7 @@ def precise_asks(market, gamma, penalty, tau, inventory, digits=50):
 
 @pytest.mark.parametrize("row", published())
 def test_every_number_of_the_thesis_is_reproduced_to_its_last_digit(row):
-    """Printed by Fernandez-Tapia (2013); half a unit of the last digit."""
+    """Printed by Fernandez-Tapia (2015); half a unit of the last digit."""
     p = json.loads(row["parameters"])
     market = Market(sigma=p["sigma"], A=p["A"], k=p["k"], mu=p["mu"])
     ours = ask(market, p["gamma"], p["penalty"], p["horizon"])[p["inventory"] - 1]
