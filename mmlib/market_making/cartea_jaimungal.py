@@ -55,7 +55,7 @@ def quotes(market, phi, alpha, horizon, max_inventory, steps):
         If an argument is out of range; the message names it.
     """
     times, q = time_grid(horizon, steps), inventory_grid(max_inventory)
-    ratios, _ = _solve(market, phi, alpha, (horizon - times)[::-1], q)
+    ratios, _ = _solve(market, phi, alpha, horizon - times[::-1], q)
     falls = ratios[::-1] / market.k
     edge = np.zeros((len(times), 1))
     mark = 1 / market.k + market.fee + 0.5 * market.impact

@@ -64,7 +64,7 @@ def quotes(market, gamma, horizon, max_inventory, steps, xi=None, size=1.0):
     """
     gamma, xi, size, times, q = _checked(market, gamma, horizon, max_inventory, steps, xi, size)
     c1, _ = constants(market, xi, size)
-    ratios, _ = _solve(market, gamma, xi, size, (horizon - times)[::-1], q)
+    ratios, _ = _solve(market, gamma, xi, size, horizon - times[::-1], q)
     u = ratios[::-1] / market.k
     edge = np.zeros((len(times), 1))
     mark = c1 + market.fee + 0.5 * market.impact

@@ -67,7 +67,7 @@ def derivatives(market, gamma, horizon, max_inventory, steps, xi=None):
     c1_p = [0.0, 0.0, (f_x * x_k - f / k) / k, f_x * x_gamma / k, 0.0]
     start = np.minimum(0.5 * k * market.impact * (2 * q[:-1] + 1), 600.0)  # as in glft
     tangent = np.array([zero, zero, -0.5 * market.impact * q**2, zero, zero])
-    u, s = _tangents(start, tangent, diagonal, eta, diagonal_p, log_eta_p, (horizon - times)[::-1])
+    u, s = _tangents(start, tangent, diagonal, eta, diagonal_p, log_eta_p, horizon - times[::-1])
     out = {}
     for i, name in enumerate(PARAMETERS):
         fall = (s[::-1, i, :-1] - s[::-1, i, 1:]) / k - (u[::-1] / k**2 if name == "k" else 0.0)
