@@ -15,7 +15,8 @@ Three things keep the number of linear programmes small:
 - prices may move only within a box, which grows where they press on it (Marsten, Hogan & Blankenship 1975, "boxstep");
 - answers are first guessed by `greedy`, on a sample and then on all securities; linear programmes come when guesses no
   longer improve the master (any feasible answer is a valid column, so nothing is lost);
-- a security is asked again only if `best_duals` cannot show from its last duals that a known answer is its best.
+- a security is asked again only if `best_duals` cannot show from its last duals that a known answer is its best, and
+  those with the widest gaps first.
 """
 
 import numpy as np
@@ -24,6 +25,7 @@ from scipy import sparse
 from mmlib.stock_loan.linear_program import Rows, maximise
 
 SAMPLE = 500  #: securities in the sample that gives the first prices
+OPEN = 0.97  #: part of the open gap that a round asks about; the rest often closes by itself
 
 
 def best_response(program, s, gain, solver="HiGHS"):
@@ -104,7 +106,8 @@ def best_duals(program, y, pi):
     One sweep of coordinate descent. With the other supply duals held, client c would pay t_c = gain − (its best
     alternative elsewhere) for a share of a pool; the best λ of the pool is the price at which the demand of those
     who would pay more no longer exceeds its supply b: it minimises b λ + Σ_c d_c max(t_c − λ, 0). Demand duals are then
-    the smallest feasible ones; duals of other rows stay. Any result is a bound; a good one spares a linear programme.
+    the smallest feasible ones; duals of other rows stay. Where the sweep makes a security's bound worse, its duals stay
+    as they were. Any result is a bound; a good one spares a linear programme.
 
     Returns
     -------
@@ -134,11 +137,19 @@ def best_duals(program, y, pi):
         before = np.append(0.0, wanted)[starts]
         short = wanted - np.repeat(before, np.diff(np.append(starts, len(row)))) > b[row] * (1 + 1e-12)
         np.maximum.at(lam, row[short], pays[short])
-    y = others
-    y[supply] = lam[supply]
-    reduced = program.reduced(y[:m], pi)
-    np.maximum.at(y, demand, reduced)
-    return y[:m], program.bounds(y[:m], pi)
+    others[supply] = lam[supply]
+    np.maximum.at(others, demand, program.reduced(others[:m], pi))
+    tried = np.array([y, others[:m]])
+    bounds = np.array([program.bounds(duals, pi) for duals in tried])
+    return tried[bounds.argmin(0)[program.row_security], np.arange(m)], bounds.min(0)
+
+
+def _unproven(known, bounds):
+    """Securities whose known answer may be improved; those with the widest gaps, which hold most of what is open."""
+    gap = np.where(bounds > known + 1e-9 * np.maximum(np.abs(known), 1), bounds - known, 0.0)
+    order = np.argsort(-gap, kind="stable")
+    before = np.cumsum(gap[order]) - gap[order]
+    return np.sort(order[(gap[order] > 0) & (before < OPEN * gap.sum())])
 
 
 class _Master:
@@ -248,7 +259,7 @@ def _generate(program, pi, width, solver, tolerance, rounds, guesses_only=False)
         if y is not None:
             proof, bounds = best_duals(program, y, pi)
             known = master.known(pi)
-            asked = np.flatnonzero(bounds > known + 1e-9 * np.maximum(np.abs(known), 1))
+            asked = _unproven(known, bounds)
         x, duals = best_responses(program, pi, asked, solver)
         if guessing:
             guess = greedy(program, program.gain - program.W.T @ pi)
