@@ -37,10 +37,13 @@ class Choices(NamedTuple):
 
 
 def load_cp_model():
-    """OR-Tools' module cp_model; ImportError naming the extra csp if it is not installed."""
+    """OR-Tools' module cp_model; ImportError naming the extra csp if it is not installed.
+
+    OR-Tools cannot be loaded into a process that has loaded highspy: each brings its own HiGHS library.
+    """
     try:
         from ortools.sat.python import cp_model
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise ImportError('mmlib.market_making.ticks needs OR-Tools: pip install "mmlib[csp]"') from error
     return cp_model
 
