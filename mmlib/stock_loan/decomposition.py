@@ -25,6 +25,7 @@ from scipy import sparse
 from mmlib.stock_loan.linear_program import Rows, maximise
 
 SAMPLE = 500  #: securities in the sample that gives the first prices
+SMALL = {"presolve": "off", "simplex_strategy": 4}  #: HiGHS for one security: primal simplex, from x = 0
 OPEN = 0.97  #: part of the open gap that a round asks about; the rest often closes by itself
 
 
@@ -59,7 +60,7 @@ def best_response(program, s, gain, solver="HiGHS"):
         program.A.data[entries],
     )
     upper = np.where(program.capped[own], program.upper[own], np.inf)
-    return maximise(np.where(worth, gain, np.nan), A, b, upper, solver=solver)
+    return maximise(np.where(worth, gain, np.nan), A, b, upper, solver=solver, options=SMALL)
 
 
 def best_responses(program, pi, which=None, solver="HiGHS"):
