@@ -98,12 +98,17 @@ def equation(market, max_inventory, gamma, xi, running, size, taker, taker_cost,
     sides = []
     for intensity, step in zip(intensities, (1, -1), strict=True):
         after = q + step
-        beyond = np.abs(after) > Q
-        landed = np.where(beyond, np.sign(after) * (Q if target is None else target), after)
-        toll = size * (step * market.impact * after + taker_cost * np.abs(after - landed) * (taker == "limit"))
+        toll = size * step * market.impact * after
+        if taker == "limit":
+            landed = np.where(np.abs(after) > Q, np.sign(after) * target, after)
+            toll += size * taker_cost * np.abs(after - landed)
+            quoted = np.ones(len(q), bool)
+        else:
+            landed = after.clip(-Q, Q)
+            quoted = landed == after
+            toll[~quoted] = 0.0
         extended = replace(intensity, extend=True) if isinstance(intensity, Measured) else intensity
-        quoted = np.ones(len(q), bool) if taker == "limit" else ~beyond
-        sides.append(Side(extended, intensity.domain, quoted, landed + Q, np.where(quoted, toll, 0.0)))
+        sides.append(Side(extended, intensity.domain, quoted, landed + Q, toll))
     return Equation(q, size, xi, market.fee, income, *sides, taker, taker_cost, target)
 
 

@@ -37,26 +37,29 @@ def howard_on_grid(income, distances, bid_rates, ask_rates, bid_cost, ask_cost, 
     lower, diagonal, upper, rhs = np.empty(m), np.empty(m), np.empty(m), np.empty((m, 2))
     value = np.zeros(m)
     gain = 0.0
+    bid_index, bid_from = _envelope(distances, bid_rates)
+    ask_index, ask_from = _envelope(distances, ask_rates)
+    bid_distances, bid_rates = distances[bid_index], bid_rates[bid_index]
+    ask_distances, ask_rates = distances[ask_index], ask_rates[ask_index]
     first = True
     while True:
         changed = first
         for q in range(m):
             if q < m - 1:
                 cost = bid_cost[q] + (value[q] - value[q + 1]) / size
-                changed |= _improve(bid, q, cost, distances, bid_rates, first)
+                changed |= _improve(bid, q, cost, bid_distances, bid_rates, bid_from)
             if q > 0:
                 cost = ask_cost[q] + (value[q] - value[q - 1]) / size
-                changed |= _improve(ask, q, cost, distances, ask_rates, first)
+                changed |= _improve(ask, q, cost, ask_distances, ask_rates, ask_from)
         first = False
         if not changed:
-            return value, gain, bid, ask
+            return value, gain, bid_index[bid], ask_index[ask]
         for q in range(m):
             up = bid_rates[bid[q]] if q < m - 1 else 0.0
             down = ask_rates[ask[q]] if q > 0 else 0.0
-            reward = income[q]
-            reward += up * size * (distances[bid[q]] - bid_cost[q]) + down * size * (distances[ask[q]] - ask_cost[q])
+            earned = up * (bid_distances[bid[q]] - bid_cost[q]) + down * (ask_distances[ask[q]] - ask_cost[q])
             lower[q], diagonal[q], upper[q] = -down, discount + up + down, -up
-            rhs[q, 0], rhs[q, 1] = reward, -1.0
+            rhs[q, 0], rhs[q, 1] = income[q] + size * earned, -1.0
         if discount > 0:
             value = tridiagonal(lower, diagonal, upper, rhs)[:, 0].copy()
         else:
@@ -71,14 +74,39 @@ def howard_on_grid(income, distances, bid_rates, ask_rates, bid_cost, ask_cost, 
 
 
 @njit(cache=True)
-def _improve(choice, q, cost, distances, rates, first):
-    """Set choice[q] to the g that maximises rates[g] (distances[g] − cost); whether that changed it."""
-    best, most = choice[q], rates[choice[q]] * (distances[choice[q]] - cost)
-    threshold = most if first else most + 1e-13 * (abs(most) + rates[choice[q]] * abs(cost))
+def _envelope(distances, rates):
+    """Upper envelope of the lines rate_g (distance_g − cost) in cost: their g, and the cost from which each is highest.
+
+    Distances increase; rates do not.
+    """
+    best, start, n = np.empty(len(distances), np.int64), np.empty(len(distances)), 0
     for g in range(len(distances)):
-        gain = rates[g] * (distances[g] - cost)
-        if gain > threshold:
-            best, threshold = g, gain
-    changed = best != choice[q]
-    choice[q] = best
-    return changed
+        if n > 0 and rates[g] == rates[best[n - 1]] == 0.0:  # quotes that are never filled are all one
+            continue
+        crossing = -np.inf
+        while n > 0:
+            h = best[n - 1]
+            if rates[h] > rates[g]:
+                crossing = (rates[h] * distances[h] - rates[g] * distances[g]) / (rates[h] - rates[g])
+            if crossing > start[n - 1]:
+                break
+            crossing = -np.inf
+            n -= 1
+        best[n], start[n] = g, crossing
+        n += 1
+    return best[:n], start[:n]
+
+
+@njit(cache=True)
+def _improve(choice, q, cost, distances, rates, start):
+    """Set choice[q] to the line on the envelope that is highest at `cost`; whether that changed it."""
+    old = new = choice[q]
+    while new + 1 < len(start) and start[new + 1] <= cost:
+        new += 1
+    while start[new] > cost:
+        new -= 1
+    had = rates[old] * (distances[old] - cost)
+    if rates[new] * (distances[new] - cost) <= had + 1e-13 * (abs(had) + rates[old] * abs(cost)):
+        return False
+    choice[q] = new
+    return True

@@ -221,7 +221,7 @@ def _on_grid(eq, market, distances, discount):
     if eq.taker is not None:
         raise ValueError(f"taker must be None with a grid of distances; got {eq.taker!r}")
     distances = np.atleast_1d(finite("distances", distances, "quotes to choose from, price"))
-    if distances.ndim != 1 or len(distances) < 3 or np.any(np.diff(distances) <= 0):
+    if distances.ndim != 1 or len(distances) < 3 or np.any(distances[1:] <= distances[:-1]):
         raise ValueError(f"distances must be one increasing row of at least 3 (price); got {distances!r}")
     rates = [np.asarray(rate(distances), float) for rate in (market.bid_rate, market.ask_rate)]
     costs = [eq.fee + side.toll / eq.size for side in (eq.bid, eq.ask)]

@@ -164,7 +164,14 @@ def decision_process(market, penalty, Q, distances, rho):
     return DiscreteDP(reward, moves, factor, s_indices=state, a_indices=bid * n + ask)
 
 
-@pytest.mark.parametrize("market", [AS, LOGISTIC], ids=["exponential", "logistic"])
+STAIRS = TwoSidedMarket(2.0, Measured([-3, -1, -0.9, 0, 0.1, 2, 4], [140, 130, 70, 60, 25, 20, 1e-3], extend=True))
+
+
+@pytest.mark.parametrize(
+    "market",
+    [AS, LOGISTIC, MARKETS["linear"], STAIRS],
+    ids=["exponential", "logistic", "linear, nobody trades beyond 2", "stairs, several local best quotes"],
+)
 def test_a_grid_of_prices_gives_the_value_of_quantecons_decision_process(market):
     """The same problem as a Markov decision process; rounding only: 1e-10 of the value."""
     distances = np.linspace(-2.5, 3.5, 25)
