@@ -23,7 +23,8 @@ from scipy.linalg import eigvalsh_tridiagonal
 
 from mmlib.checks import nonnegative
 from mmlib.market_making import glft
-from mmlib.market_making.quotes import Quotes, inventory_grid, one_sided, time_grid
+from mmlib.market_making.glft_kernels import integrate
+from mmlib.market_making.quotes import Quotes, inventory_grid, time_grid
 
 
 def quotes(market, phi, alpha, horizon, max_inventory, steps):
@@ -56,10 +57,7 @@ def quotes(market, phi, alpha, horizon, max_inventory, steps):
     """
     times, q = time_grid(horizon, steps), inventory_grid(max_inventory)
     ratios, _ = _solve(market, phi, alpha, horizon - times[::-1], q)
-    falls = ratios[::-1] / market.k
-    edge = np.zeros((len(times), 1))
-    mark = 1 / market.k + market.fee + 0.5 * market.impact
-    bid, ask = one_sided(q, mark + np.hstack([falls, edge]), mark - np.hstack([edge, falls]))
+    bid, ask = glft.distances(q, 1 / market.k + market.fee + 0.5 * market.impact, ratios[::-1] / market.k)
     return Quotes(times, q, bid, ask, horizon)
 
 
@@ -83,8 +81,7 @@ def value(market, phi, alpha, horizon, max_inventory):
     """
     times, q = time_grid(horizon, 1), inventory_grid(max_inventory)
     ratios, log_centre = _solve(market, phi, alpha, horizon - times, q)
-    fall = np.concatenate([[0.0], np.cumsum(ratios[0])])
-    return (log_centre[0] + fall[max_inventory] - fall) / market.k + 0.5 * market.impact * q.astype(float) ** 2
+    return glft.log_values(ratios[0], log_centre[0]) / market.k + 0.5 * market.impact * q.astype(float) ** 2
 
 
 def gain(market, phi, max_inventory):
@@ -125,4 +122,4 @@ def _solve(market, phi, alpha, tau, q):
     odd = 2 * q[:-1] + 1.0
     # As in glft: from any start beyond ±600 the ratios are the same to the last bit once the clock has run.
     start = np.clip(market.k * (alpha + 0.5 * market.impact) * odd, -600.0, 600.0)
-    return glft._integrate(start, market.k * (phi * odd - market.mu), _side(market), tau, False)
+    return integrate(start, market.k * (phi * odd - market.mu), _side(market), tau, False)

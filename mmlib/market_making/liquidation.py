@@ -50,7 +50,7 @@ def quotes(market, gamma, horizon, inventory, penalty, steps):
         If an argument is out of range; the message names it.
     """
     times = time_grid(horizon, steps)
-    ratios = _solve(market, gamma, (horizon - times)[::-1], inventory, penalty)
+    ratios = _solve(market, gamma, horizon - times[::-1], inventory, penalty)
     mark = glft.constants(market, gamma)[0] + market.fee + 0.5 * market.impact
     nothing = np.full((len(times), 1), np.nan)
     ask = np.hstack([nothing, mark - ratios[::-1] / market.k])

@@ -14,7 +14,7 @@ from numba import njit
 
 from mmlib.checks import nonnegative
 from mmlib.market_making import glft
-from mmlib.market_making.quotes import inventory_grid, one_sided, time_grid
+from mmlib.market_making.quotes import inventory_grid, time_grid
 
 PARAMETERS = ("sigma", "A", "k", "gamma", "mu")
 
@@ -71,8 +71,7 @@ def derivatives(market, gamma, horizon, max_inventory, steps, xi=None):
     out = {}
     for i, name in enumerate(PARAMETERS):
         fall = (s[::-1, i, :-1] - s[::-1, i, 1:]) / k - (u[::-1] / k**2 if name == "k" else 0.0)
-        edge = np.zeros((len(times), 1))
-        out[name] = one_sided(q, c1_p[i] + np.hstack([fall, edge]), c1_p[i] - np.hstack([edge, fall]))
+        out[name] = glft.distances(q, c1_p[i], fall)
     return out
 
 

@@ -25,58 +25,56 @@ from scipy import sparse
 from mmlib.stock_loan.linear_program import Rows, maximise
 
 SAMPLE = 500  #: securities in the sample that gives the first prices
-SMALL = {"presolve": "off", "simplex_strategy": 4}  #: HiGHS for one security: primal simplex, from x = 0
+TOGETHER = 8  #: securities in one PuLP model; they share nothing, but a model costs as much as a security's lanes
+SMALL = {"presolve": "off", "simplex_strategy": 4}  #: HiGHS for such a model: primal simplex, from x = 0
 OPEN = 0.97  #: part of the open gap that a round asks about; the rest often closes by itself
 
 
-def best_response(program, s, gain, solver="HiGHS"):
-    """The best allocation of security `s` alone.
+def best_responses(program, pi, which=None, solver="HiGHS", together=TOGETHER):
+    """The best allocation of each security alone, at coupling prices `pi` (R,), bp a year.
 
     Parameters
     ----------
     program : Program
-    s : int
-        Number of the security.
-    gain : ndarray, shape (n,)
-        Gains of all columns after the prices of the coupling rows, bp a year.
+    pi : ndarray, shape (R,)
+        Prices of the coupling rows, bp a year.
+    which : ndarray of int, optional
+        Numbers of the securities asked, increasing; by default all.
     solver : {"HiGHS", "CBC"}
-
-    Returns
-    -------
-    x : ndarray, or None if the security's own rows contradict each other
-        Shares, for the security's columns.
-    y : ndarray
-        Duals of its rows, bp a year.
-    """
-    own, rows = slice(*program.columns[s : s + 2]), slice(*program.rows[s : s + 2])
-    gain, b = gain[own], program.b[rows]
-    worth = (gain > 0) | program.helps[own]
-    if not worth.any() and np.all(b >= 0):
-        return np.zeros(len(gain)), np.zeros(len(b))
-    entries = slice(*program.A.indptr[[rows.start, rows.stop]])
-    A = Rows(
-        program.A.indptr[rows.start : rows.stop + 1] - entries.start,
-        program.A.indices[entries] - own.start,
-        program.A.data[entries],
-    )
-    upper = np.where(program.capped[own], program.upper[own], np.inf)
-    return maximise(np.where(worth, gain, np.nan), A, b, upper, solver=solver, options=SMALL)
-
-
-def best_responses(program, pi, which=None, solver="HiGHS"):
-    """Best responses of all securities, or of those in `which`, at coupling prices `pi` (R,), bp a year.
+    together : int
+        Securities in one PuLP model.
 
     Returns
     -------
     x, y : ndarray, shapes (n,) and (m,)
-        0 where not computed; x is NaN for a security whose own rows contradict each other.
+        Shares, and duals of the rows in bp a year; 0 where not asked. x is NaN for a security whose own rows contradict
+        each other.
     """
-    gain = program.gain - program.W.T @ pi
     x, y = np.zeros(len(program.gain)), np.zeros(len(program.b))
-    for s in range(program.size) if which is None else which:
-        own, rows = slice(*program.columns[s : s + 2]), slice(*program.rows[s : s + 2])
-        answer, y[rows] = best_response(program, s, gain, solver)
-        x[own] = np.nan if answer is None else answer
+    if which is not None:
+        if len(which):
+            asked = np.isin(program.security, which), np.isin(program.row_security, which)
+            x[asked[0]], y[asked[1]] = best_responses(program.part(which), pi, None, solver, together)
+        return x, y
+    A, b, columns, rows = program.A, program.b, program.columns, program.rows
+    gain = program.gain - program.W.T @ pi
+    gain = np.where((gain > 0) | program.helps, gain, np.nan)
+    upper = np.where(program.capped, program.upper, np.inf)
+    for s in range(0, program.size, together):
+        e = min(s + together, program.size)
+        own, mine = slice(columns[s], columns[e]), slice(rows[s], rows[e])
+        entries = slice(A.indptr[mine.start], A.indptr[mine.stop])
+        part = Rows(
+            A.indptr[mine.start : mine.stop + 1] - entries.start, A.indices[entries] - own.start, A.data[entries]
+        )
+        answer, y[mine] = maximise(gain[own], part, b[mine], upper[own], solver=solver, options=SMALL)
+        if answer is not None:
+            x[own] = answer
+        elif e == s + 1:
+            x[own] = np.nan
+        else:
+            alone = best_responses(program, pi, np.arange(s, e), solver, together=1)
+            x[own], y[mine] = alone[0][own], alone[1][mine]
     return x, y
 
 

@@ -309,18 +309,16 @@ def maximise(gain, A, b, upper=None, integer=None, solver="HiGHS", options=None)
         If the solver ends otherwise than optimal or infeasible.
     """
     model = pulp.LpProblem("allocation", pulp.LpMinimize)
-    caps = [None] * len(gain) if upper is None else [u if u < np.inf else None for u in upper.tolist()]
-    kinds = [pulp.LpContinuous] * len(gain) if integer is None else np.where(integer, "Integer", "Continuous").tolist()
-    x = [
-        None if value != value else model.add_variable(f"x{j:07d}", 0, caps[j], kinds[j])
-        for j, value in enumerate(gain.tolist())
-    ]
-    used = [(v, -value) for v, value in zip(x, gain.tolist(), strict=True) if v is not None]
-    model.setObjective(pulp.LpAffineExpression(used))
+    gains, n = gain.tolist(), len(gain)
+    caps = [None] * n if upper is None else [u if u < np.inf else None for u in upper.tolist()]
+    kinds = [pulp.LpContinuous] * n if integer is None else np.where(integer, "Integer", "Continuous").tolist()
+    x = [None if gains[j] != gains[j] else model.add_variable(f"x{j:07d}", 0, caps[j], kinds[j]) for j in range(n)]
+    model.setObjective(pulp.LpAffineExpression([(v, -g) for v, g in zip(x, gains, strict=True) if v is not None]))
     ends, columns, values = A.indptr.tolist(), A.indices.tolist(), A.data.tolist()
     rows = []
     for i, right in enumerate(b.tolist()):
-        terms = [(x[columns[e]], values[e]) for e in range(ends[i], ends[i + 1]) if x[columns[e]] is not None]
+        row = slice(ends[i], ends[i + 1])
+        terms = [(x[j], a) for j, a in zip(columns[row], values[row], strict=True) if x[j] is not None]
         rows.append(pulp.LpConstraint(pulp.LpAffineExpression(terms), pulp.LpConstraintLE, f"r{i:07d}", right))
         model.addConstraint(rows[-1])
     gap = None if integer is None else 1e-6
