@@ -194,11 +194,12 @@ def parties(rng, n, clients, path):
     part /= part.sum(axis=1, keepdims=True)
     supply = np.round(part * (scarcity * path["demand"])[:, None] / 100).astype(np.int64) * 100
     eligible = np.ones((clients, K), dtype=bool)
-    eligible[np.ix_(kind == "broker", np.asarray(kinds) != "street")] = (
-        False  # brokers get only what the street has ...
-    )
-    eligible[np.ix_(kind == "broker", np.asarray(kinds) == "agent lender")] = True  # ... and agent lenders
-    eligible[np.ix_(kind == "market maker", np.asarray(kinds) == "exclusive")] = False
+    # brokers get only what agent lenders and the street have
+    eligible[np.ix_(kind == "broker", ~np.isin(kinds, ["agent lender", "street"]))] = False
+    eligible[np.ix_(kind == "market maker", np.isin(kinds, ["exclusive"]))] = False
+    # nobody borrows the shares it owns; the fully paid ones are the last margin client's
+    eligible[owner[owner >= 0], np.flatnonzero(owner >= 0)] = False
+    eligible[margin[-1], 1 + m] = False
     rank = {name: i + 1 for i, name in enumerate(POOL_TYPES)}
     pairs = np.argwhere(eligible.T)
     total = (path["demand"] * path["price"][0]).sum()

@@ -57,6 +57,15 @@ def test_locates_shrink_from_requested_to_settled_and_convert_below_one(book):
     assert q.loc[~last, "quantity_settled"].sum() > 0.9 * q.loc[~last, "quantity_shorted"].sum()
 
 
+def test_nobody_borrows_the_shares_it_owns(book):
+    """Neither margin longs nor the fully paid shares, which are the longs of a cash account."""
+    longs = book.positions.query("side == 'long' and account == 'cash'")["client_id"].unique()
+    owner = book.pools.set_index("pool_id")["client_id"]
+    owner[book.pools.loc[book.pools["pool_type"] == "fully paid", "pool_id"]] = longs.item()
+    assert (owner != "").sum() >= 3
+    assert not (book.loans["client_id"] == book.loans["pool_id"].map(owner)).any()
+
+
 def test_what_settles_today_was_sold_short_yesterday(book):
     """Every locate that settled is behind new loans of the same client and name on the next trade date."""
     lane = ["trade_date", "client_id", "security_id"]
