@@ -42,6 +42,9 @@ class Parameter(NamedTuple):
     comment: str
 
 
+_OPTIONS = ("-p", "--parameter", "-o", "--output", "--html", "--help")
+
+
 class _RunCommand(TyperCommand):
     """typer has no option that takes two values and repeats, so `-p NAME VALUE` is joined by a NUL before it parses."""
 
@@ -50,11 +53,18 @@ class _RunCommand(TyperCommand):
         for token in rest:
             if token in ("-p", "--parameter"):
                 name, value = next(rest, None), next(rest, None)
-                if value is None:
-                    _refuse("-p takes a NAME and a VALUE")
+                if name is not None and "=" in name:
+                    _refuse(f"-p takes a NAME and a VALUE, as in -p {name.replace('=', ' ', 1)}; got {name!r}")
+                if value is None or value in _OPTIONS:
+                    _refuse("-p takes a NAME and a VALUE" + (f"; got {name} and no value" if name else ""))
                 token = f"--parameter={name}\0{value}"
             joined.append(token)
-        return super().parse_args(ctx, joined)
+        try:
+            return super().parse_args(ctx, joined)
+        except Exception as error:  # click's UsageError, of which typer may have a copy of its own
+            if not hasattr(error, "format_message"):
+                raise
+            _refuse(f"{error.format_message().rstrip('.')}; see mmlib run --help")
 
 
 @app.command()

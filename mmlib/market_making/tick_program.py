@@ -59,12 +59,18 @@ def problem(
     if not isinstance(monotone, bool):
         raise ValueError(f"monotone must be True or False; got {monotone!r}")
     half = choice("mid", mid, ("tick", "half")) == "half"
-    first, last = (integer(f"offsets[{i}]", offsets[i], meaning="distance in ticks") for i in (0, 1))
+    first, last = _two("offsets", offsets, "smallest and largest distance, ticks")
     if last < first:
         raise ValueError(f"offsets must be (smallest, largest), ticks; got {offsets!r}")
     ticks = np.arange(first, last + 1)
     distance = tick * (ticks + 0.5 * half)
     rates = [np.append(finite("rate", rate(distance)), 0.0) for rate in (market.bid_rate, market.ask_rate)]
+    for side, rate in zip(("bid", "ask"), rates, strict=True):
+        if not rate[:-1].all():
+            raise ValueError(
+                f"offsets must be distances at which orders are filled (ticks); {distance[rate[:-1] == 0][0]:g} is too"
+                f" far for the {side}: its rate is 0"
+            )
     earned = np.append(distance - market.fee, 0.0)
     bid_value = lot * (earned - market.impact * (q[:, None] + 1))
     ask_value = lot * (earned + market.impact * (q[:, None] - 1))
@@ -86,14 +92,20 @@ def problem(
         high = integer("max_spread", max_spread, meaning="ticks")
         rules["max_spread"] = everywhere & both & (spread > high)
     if obligation is not None:
-        level = integer("obligation[0]", obligation[0], least=0, most=q[-1] - 1, meaning="|inventory| obliged, orders")
-        widest = integer("obligation[1]", obligation[1], meaning="spread, ticks")
+        level, widest = _two("obligation", obligation, "|inventory| obliged, orders, and spread, ticks")
+        level = integer("obligation[0]", level, least=0, most=q[-1] - 1, meaning="|inventory| obliged, orders")
         rules["obligation"] = (np.abs(q) <= level)[:, None, None] & ~(both & (spread <= widest))
     if max_rate is not None:
         most = positive("max_rate", max_rate, "expected fills, orders/time")
         rules["max_rate"] = everywhere & (rates[0][:, None] + rates[1][None, :] > most)
     running = market.mu * lot * q - phi * (lot * q) ** 2
     return q, distance, Choices(*rates, bid_value, ask_value, running, allowed, monotone), rules
+
+
+def _two(name, pair, meaning):
+    if np.shape(pair) != (2,):
+        raise ValueError(f"{name} must be two integers ({meaning}); got {pair!r}")
+    return (integer(f"{name}[{i}]", number, meaning=meaning) for i, number in enumerate(pair))
 
 
 def refuse_conflicts(cp_model, choices, rules, seed):
@@ -106,12 +118,11 @@ def refuse_conflicts(cp_model, choices, rules, seed):
         picks = _picks(model, choices.allowed)
         for name in active:
             if name == "monotone":
-                _add_monotone(model, picks, held[name])
+                _add_monotone(cp_model, model, picks, held[name])
             else:
                 for q, level in enumerate(picks):
-                    model.add(sum(x for pair, x in level.items() if rules[name][q][pair]) == 0).only_enforce_if(
-                        held[name]
-                    )
+                    broken = [x for pair, x in level.items() if rules[name][q][pair]]
+                    model.add(cp_model.LinearExpr.sum(broken) == 0).only_enforce_if(held[name])
         model.add_assumptions(list(held.values()))
         solver = _solver(cp_model, seed)
         if solver.solve(model) == cp_model.INFEASIBLE:
@@ -145,12 +156,13 @@ def propose(cp_model, choices, cuts, start, value, bound, proven, effort, seed):
     model = cp_model.CpModel()
     picks = _picks(model, allowed)
     if choices.monotone:
-        _add_monotone(model, picks)
+        _add_monotone(cp_model, model, picks)
     top = int(np.ceil(bound * unit)) + 1 if proven else 2**60
     gain_limit = model.new_int_var(int(np.floor(value * unit)) - 1 if proven else -(2**60), top, "gain")
     for g, limit in cuts:
-        terms = [int(np.ceil(limit[q][pair] * unit)) * x for q, level in enumerate(picks) for pair, x in level.items()]
-        model.add(gain_limit <= int(np.ceil(g * unit)) + sum(terms))
+        alternatives = [x for level in picks for x in level.values()]
+        worth = [int(np.ceil(limit[q][pair] * unit)) for q, level in enumerate(picks) for pair in level]
+        model.add(gain_limit <= int(np.ceil(g * unit)) + cp_model.LinearExpr.weighted_sum(alternatives, worth))
     model.maximize(gain_limit)
     for q, level in enumerate(picks):
         for pair, x in level.items():
@@ -172,11 +184,14 @@ def _picks(model, allowed):
     return picks
 
 
-def _add_monotone(model, picks, held=None):
+def _add_monotone(cp_model, model, picks, held=None):
     for below, above in pairwise(picks):
         for side, sign in ((0, 1), (1, -1)):
-            rise = sum(sign * pair[side] * x for pair, x in above.items())
-            rule = model.add(rise >= sum(sign * pair[side] * x for pair, x in below.items()))
+            low, high = (
+                cp_model.LinearExpr.weighted_sum(list(level.values()), [sign * pair[side] for pair in level])
+                for level in (below, above)
+            )
+            rule = model.add(high >= low)
             if held is not None:
                 rule.only_enforce_if(held)
 

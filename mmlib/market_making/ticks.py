@@ -24,6 +24,10 @@ linear in the choices at each level and exact at d (Hooker & Ottosson 2003: logi
 holds the rules and the cuts, and proposes the table with the largest bound; it is evaluated exactly in floats and
 gives the next cut. Coefficients are rounded up to integers, so CP-SAT's bound holds for the real problem. The bounds on
 pi are Lagrangian: pi_q(d') <= max over tables of pi_q + nu (g − g_best), for any nu >= 0, by policy iteration.
+
+All rules but monotone quotes look at one inventory at a time. Where policy iteration under these ends in monotone
+quotes it has the answer, with its proof, and CP-SAT is not asked. Elsewhere it is asked to improve on, and to prove, a
+table that dynamic programming over the inventories finds from the cuts with pi(d) in place of pi(d').
 """
 
 from typing import NamedTuple
@@ -35,6 +39,7 @@ from mmlib.market_making.quotes import Quotes
 from mmlib.market_making.tick_program import load_cp_model, problem, propose, refuse_conflicts
 
 _MULTIPLIERS = 10.0 ** np.arange(-2, 4)
+BUILDING = 5e-6  #: effort that a pair of offsets and a cut take to be written into CP-SAT's model
 
 
 class TickQuotes(NamedTuple):
@@ -98,7 +103,8 @@ def solve(
     tolerance : float
         Gap at which the table counts as optimal, relative to the bound, >= 0.
     effort : float
-        Limit of CP-SAT's deterministic time (the same on every machine, of the order of a second), > 0.
+        Limit of CP-SAT's deterministic time and of that of writing its models (the same on every machine, of the order
+        of a second), > 0.
     seed : int
         Random seed of CP-SAT.
 
@@ -121,10 +127,16 @@ def solve(
     tolerance = nonnegative("tolerance", tolerance, "relative gap")
     effort = positive("effort", effort, "CP-SAT's deterministic time")
     seed = integer("seed", seed, least=0, most=2**31 - 1)
-    start = refuse_conflicts(cp_model, choices, rules, seed)
     forbidden = np.any([np.zeros_like(choices.allowed), *rules.values()], axis=0)
-    choices = choices._replace(allowed=choices.allowed & ~forbidden)
-    best, value, bound = _branch(cp_model, choices, start, tolerance, effort, seed)
+    kept = choices._replace(allowed=choices.allowed & ~forbidden)
+    some = divmod(kept.allowed.reshape(len(q), -1).argmax(1), kept.allowed.shape[2])  # any pair at each inventory
+    possible = bool(kept.allowed.any((1, 2)).all())
+    free, value = _howard(kept, kept.allowed, some) if possible else (None, None)
+    if possible and (not monotone or _is_monotone(free)):
+        best, bound = free, value + 1e-12 * abs(value)
+    else:
+        start = refuse_conflicts(cp_model, choices, rules, seed)
+        best, value, bound = _branch(cp_model, kept, start, free, value, tolerance, effort, seed)
     bid, ask = (np.append(distance, np.nan)[side][None, :] for side in best)
     status = "optimal" if bound - value <= tolerance * abs(bound) else "feasible"
     return TickQuotes(Quotes([0.0], q, bid, ask, horizon, lot), value, bound, status)
@@ -217,6 +229,27 @@ def _occupation(choices, table):
     return weights / weights.sum()
 
 
+def _best_monotone(choices, table):
+    """The monotone table d with the largest sum_q pi_q (R_q(d, p) − g), pi, p and g being those of `table`.
+
+    From inventory to inventory upwards; the best of all pairs before (b, a) is a running maximum over smaller b and
+    larger a.
+    """
+    worth = _occupation(choices, table)[:, None, None] * _of_table(choices, table)[1]
+    totals = [np.where(choices.allowed[0], worth[0], -np.inf)]
+    for q in range(1, len(worth)):
+        before = np.maximum.accumulate(totals[-1], axis=0)
+        before = np.maximum.accumulate(before[:, ::-1], axis=1)[:, ::-1]
+        totals.append(np.where(choices.allowed[q], worth[q] + before, -np.inf))
+    b, a, pairs = len(worth[0]), 0, []
+    for total in reversed(totals):
+        part = total[: b + 1, a:]
+        b, ahead = np.unravel_index(part.argmax(), part.shape)
+        a += ahead
+        pairs.append((b, a))
+    return tuple(np.array(side) for side in zip(*reversed(pairs), strict=True))
+
+
 def _occupation_bounds(choices, table, value, bound):
     """low, high (m,): pi_q of every allowed table whose gain is at least `value`, that of `table`."""
     m = len(choices.running)
@@ -242,11 +275,22 @@ def _cut(choices, table, low, high):
     return g, np.where(choices.allowed, weight * advantage, -np.inf)
 
 
-def _branch(cp_model, choices, start, tolerance, effort, seed):
-    """The best table found, its gain and a bound on the gain of every table, by rounds of cuts and CP-SAT."""
-    free, bound = _howard(choices, choices.allowed, start)
+def _is_monotone(table):
+    bid, ask = table
+    return bool(np.all(np.diff(bid) >= 0) and np.all(np.diff(ask) <= 0))
+
+
+def _branch(cp_model, choices, start, free, bound, tolerance, effort, seed):
+    """The best table found, its gain and a bound on the gain of every table, by rounds of cuts and CP-SAT.
+
+    `start` keeps all rules; `free`, of gain `bound`, is the best table when quotes need not be monotone.
+    """
     best, value = start, _of_table(choices, start)[0]
     bound += 1e-12 * abs(bound)
+    guess = _best_monotone(choices, free)
+    while (gain_now := _of_table(choices, guess)[0]) > value + 1e-12 * abs(value):
+        best, value = guess, gain_now
+        guess = _best_monotone(choices, best)
     tables = [free]
     low = high = _occupation(choices, free)  # the first proposals only look for a good table
     proven = False
@@ -254,7 +298,7 @@ def _branch(cp_model, choices, start, tolerance, effort, seed):
         cuts = [_cut(choices, table, low, high) for table in (tables if proven else tables[-1:])]
         hint = best if proven else tables[-1]
         proposal, limit, spent = propose(cp_model, choices, cuts, hint, value, bound, proven, effort, seed)
-        effort -= max(spent, 0.01)
+        effort -= max(spent, 0.01) + BUILDING * choices.allowed.sum() * len(cuts)
         if proven:
             bound = min(bound, limit)
         if proposal is None:

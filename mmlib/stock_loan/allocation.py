@@ -172,12 +172,12 @@ def solve(problem, method=None, solver="HiGHS"):
     choice("method", method or METHODS[0], METHODS)
     choice("solver", solver, ("HiGHS", "CBC"))
     program = assemble(problem)
-    if len(program.gain) == 0:
-        return Solution(problem, program, np.zeros(0), np.zeros(0), np.zeros(len(program.names)), "separate")
     if np.any(problem.mandatory > 0):
         conflict = duals.conflict(problem, program, solver)
         if conflict:
             raise ValueError("mandatory demand cannot be met; rows in conflict: " + "; ".join(conflict))
+    if len(program.gain) == 0:
+        return Solution(problem, program, np.zeros(0), np.zeros(0), np.zeros(len(program.names)), "separate")
     if method == "separate" or (method is None and not _likely_to_bind(program)):
         x, y = best_responses(program, np.zeros(len(program.names)), solver=solver)
         if np.all(program.use(x) <= program.limit):

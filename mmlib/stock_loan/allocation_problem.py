@@ -208,14 +208,14 @@ def problem(book, date, **terms):
     Raises
     ------
     ValueError
-        If the date is not a trade date, or a fee that is needed is nowhere to be found.
+        If the date is not a trade date, or a fee or a debit that is needed is nowhere to be found.
     """
     from mmlib.stock_loan import tables  # pandera is needed for a desk's tables only
 
-    date = pd.Timestamp(date)
+    given, date = date, pd.to_datetime(date, errors="coerce")
     if date not in book.dates:
         raise ValueError(
-            f"date must be a trade date of the book, {book.dates[0]:%F} to {book.dates[-1]:%F}; got {date:%F}"
+            f"date must be a trade date of the book, {book.dates[0]:%F} to {book.dates[-1]:%F}; got {str(given)!r}"
         )
     closes = book.closes[book.closes["trade_date"] == date]
     index = {
@@ -231,7 +231,7 @@ def problem(book, date, **terms):
         np.add.at(total, tuple(index[column].get_indexer(frame[column]) for column in columns), value)
         return total
 
-    loans = _open_loans(book.loans[book.loans["trade_date"] <= date], tables.signed_quantity)
+    loans = _open_loans(book.loans[book.loans["trade_date"] <= date], tables)
     wanted = loans[loans["loan_fee"] > 0]
     previous = grid(wanted, wanted["quantity"], "security_id", "pool_id", "client_id")
     inventory = tables.as_of(book.inventory, date, ["security_id", "pool_id"])
@@ -249,6 +249,12 @@ def problem(book, date, **terms):
     allowed = book.eligibility
     debits = tables.as_of(book.debits, date, ["client_id"]).set_index("client_id")["net_debit"]
     owner = book.pools["client_id"]
+    unknown = (owner != "").to_numpy() & owner.map(debits).isna().to_numpy() & (supply.sum(0) > 0)
+    if unknown.any():
+        raise ValueError(
+            f"debits must have a row of {owner[unknown].iloc[0]} on or before {date:%F}: its shares are in pool"
+            f" {book.pools['pool_id'][unknown].iloc[0]}"
+        )
     read = dict(
         price=closes["close"].to_numpy(),
         client_fee=_filled(fee, wanted, "loan_fee", grid, ("security_id", "client_id"), demand),
@@ -260,19 +266,17 @@ def problem(book, date, **terms):
         capital_weight=np.broadcast_to(book.clients["risk_weight"].to_numpy(), (K, C)),
         concentration=book.pools["concentration_limit"].to_numpy(),
         debit=np.where(owner == "", np.inf, owner.map(debits).fillna(0.0)),
-        credit=book.clients["credit_limit"].to_numpy(),
+        credit=book.clients["credit_limit"].fillna(np.inf).to_numpy(),
     )
     return Problem(**dict(zip(("securities", "pools", "clients"), index.values(), strict=True)) | read | terms)
 
 
-def _open_loans(events, signed_quantity):
+def _open_loans(events, tables):
     """Loans open after `events`: ids, quantity, fees in force, and what of the quantity is under recall."""
-    recalled = events["quantity"].where(events["event"] == "recall", 0)
-    events = events.assign(quantity=signed_quantity(events), recalled=recalled)
+    events = events.assign(quantity=tables.signed_quantity(events), recalled=tables.under_recall(events))
     by_loan = events.groupby("loan_id")
-    loans = by_loan[["security_id", "client_id", "pool_id", "loan_fee", "borrow_fee"]].last()
+    loans = by_loan[["security_id", "client_id", "pool_id", "loan_fee", "borrow_fee", "recalled"]].last()
     loans["quantity"] = by_loan["quantity"].sum()
-    loans["recalled"] = np.minimum(by_loan["recalled"].max(), loans["quantity"])
     return loans[loans["quantity"] > 0]
 
 

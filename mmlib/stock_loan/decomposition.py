@@ -192,6 +192,8 @@ class _Master:
         pressed : ndarray of bool, shape (R,)
             Prices that the box holds back.
         x : ndarray, shape (n,)
+
+        or None if the solver, wrongly, calls the programme infeasible.
         """
         program, R = self.program, len(pi)
         low, high = np.maximum(pi - width, 0), pi + width
@@ -214,6 +216,8 @@ class _Master:
             np.concatenate([(program.limit - self.use[best].sum(0)) / limit, np.ones(len(active))]),
             solver=solver,
         )
+        if weight is None:
+            return None
         bought, sold = weight[n : n + R] > 1e-9, weight[n + R :] > 1e-9
         share = np.zeros(len(first))
         share[best] = 1.0
@@ -269,7 +273,10 @@ def _generate(program, pi, width, solver, tolerance, rounds, guesses_only=False)
             master, added = _Master(program, x), program.size
         else:
             added = master.add(x, pi, asked)
-        new_pi, pressed, mix = master.solve(pi, width, solver)
+        step = master.solve(pi, width, solver)
+        if step is None:
+            return pi if guesses_only else None
+        new_pi, pressed, mix = step
         moved = np.abs(new_pi - pi)
         if guessing:
             guessing = bool(added > 0.05 * program.size or pressed.any())
@@ -277,7 +284,7 @@ def _generate(program, pi, width, solver, tolerance, rounds, guesses_only=False)
                 break
         elif not pressed.any():
             upper, lower = program.bound(y, pi), program.value(mix)
-            settled = added == 0 or moved.max() <= 1e-6 * max(1, pi.max())
+            settled = added == 0 or moved.max(initial=0.0) <= 1e-6 * max(1, pi.max())
             if upper - lower <= tolerance * max(1, abs(upper)) and settled:
                 return mix, y, pi
         width = np.where(pressed, 2 * width, 4 * moved + 0.03 * new_pi + 0.5)

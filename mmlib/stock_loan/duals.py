@@ -65,10 +65,10 @@ def prices(solution):
 
 
 def fee_floor(solution):
-    """Lowest fee at which one more share lent to each client adds to the objective, bp a year, shape (S, C).
+    """Lowest fee at which one more share lent anew to each client adds to the objective, bp a year, shape (S, C).
 
     The formula of the module's docstring; a penalty for unmet demand is not part of it. inf where no pool with shares
-    may serve the client.
+    may serve the client. A share of yesterday's loan stays down to 2·360 τ below: closing it costs τ as well.
     """
     p = solution.problem
     cost = p.source_cost + 360 * (p.recall_probability * p.buy_in_cost[:, None] + p.turnover_cost[:, None])
@@ -78,10 +78,10 @@ def fee_floor(solution):
 
 
 def reduced_gain(solution):
-    """What a dollar on each lane would gain beyond the prices of what it uses, bp a year, shape (S, K, C).
+    """What a dollar lent anew on each lane would gain beyond the prices of what it uses, bp a year, shape (S, K, C).
 
-    <= 0 on lanes that are allowed, 0 where they are used: how far the fee of a closed lane is from opening it. Positive
-    only on lanes that eligibility forbids: what the permission is worth per dollar.
+    <= 0 on lanes that are allowed, 0 where they hold more than yesterday: how far the fee of a closed lane is from
+    opening it. Positive only on lanes that eligibility forbids: what the permission is worth per dollar.
     """
     p = solution.problem
     pool, client, pair = _charges(p, _grid(solution), solution)
@@ -165,7 +165,7 @@ def interval(solution, kind, *where):
     used, below = x > 1e-7 * np.maximum(program.upper[columns], 1), x < upper * (1 - 1e-7)
     T, gain = A.T.tocsr()[:, np.flatnonzero(tight)], program.gain[columns]
     face = sparse.vstack([-T[np.flatnonzero(below)], T[np.flatnonzero(used)]]).tocsr()
-    slack = 1e-9 * max(1.0, np.abs(gain).max())
+    slack = 1e-9 * np.abs(gain).max(initial=1.0)
     rhs = np.concatenate([-gain[below], gain[used]]) + slack
     names = np.concatenate([rows, len(program.b) + np.arange(len(program.names))])[tight]
     target = (names == index).astype(float)

@@ -1,9 +1,9 @@
 """Rules of thumb for handing out shares, to measure an optimum against.
 
 Each rule is an order of lanes (security, pool, client); shares are then handed out lane by lane, as far as supply,
-demand and the coupling rows last, and no lane loses money. A lender with a largest share α of a name gives at most α of
-what could be lent of it, and what still exceeds its share is taken back from its last lanes. The results are feasible
-in the `Problem` they come from, mandatory and committed shares aside.
+demand and the coupling rows last. No lane loses money, the cost of moving loans aside. A lender with a largest share α
+of a name gives at most α of what could be lent of it, and what still exceeds its share is taken back from its last
+lanes. The results are feasible in the `Problem` they come from, mandatory and committed shares aside.
 
     merit_order   best margin first, over the whole desk
     first_come    requests in the order they came, each from its cheapest pool

@@ -53,7 +53,7 @@ def accrual(value, fee, days):
         If fee × days is so large (over 2.5 million bp·days) that the product would not fit 64 bits.
     """
     rate = np.asarray(fee) * days
-    checks.in_interval("fee × days", rate, 0, 2.5e8, meaning="hundredths of a bp times days")
+    checks.in_interval("fee × days", rate, 0, 2.5e8, meaning="hundredths of a bp times days", array=True)
     whole, rest = np.divmod(value, CENT)
     cents, remainder = np.divmod(rest * rate, CENT)
     return whole * rate + cents + (2 * remainder >= CENT)

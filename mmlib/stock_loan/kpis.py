@@ -58,6 +58,8 @@ def table(book, by=(), period=None, engine="duckdb", until=None):
         that need what is not known: the lendable of a client, the indicative fee of a close.
     """
     found = sums(book, by, engine, until)
+    values = [name for name in found if name.endswith(("_value", "_hi", "_lo"))]
+    found[values] = found[values].astype(float)  # sums over years of a large book do not fit 64 bits
     every = pd.Series(accrual_days(book.dates, until), index=book.dates)
     if period is None:
         keys, days = list(by), every.sum()
@@ -160,7 +162,8 @@ def holding_cost(book, by=("security_id",), capital_charge=25.0, financed=("inte
     DataFrame
         idle_longs = V(AV in `financed`) (funding − benchmark)/10⁴ · days/360; capital = V(OL) · risk weight ·
         capital_charge/10⁴ · days/360; over_borrow = (on loan to a client − that client's short position, if positive) ·
-        close · g/10⁴ · days/360. NaN where the book has no funding rate, or no short positions.
+        close · g/10⁴ · days/360. NaN where shares are idle on a day without a known rate, and where the book has no
+        short positions.
     """
     capital_charge = checks.nonnegative("capital_charge", capital_charge, "bp a year at risk weight 1")
     for name in by:
@@ -173,24 +176,27 @@ def holding_cost(book, by=("security_id",), capital_charge=25.0, financed=("inte
     d = d.astype({"security_id": "str", "client_id": "str"}).merge(_shorts(book), on=lane, how="left")
     over = (d["quantity"] - d["short"].fillna(0)).clip(lower=0)
     d["over_borrow"] = over / d["quantity"] * d["source"] if (book.positions["side"] == "short").any() else np.nan
-    d["capital"] = (d["weighted"] * d["client_id"].map(book.clients.set_index("client_id")["risk_weight"])
-                    * capital_charge / 1e4 / 360)  # fmt: skip
+    weight = d["client_id"].map(book.clients.set_index("client_id")["risk_weight"]).astype(float)
+    d["capital"] = d["weighted"] * weight * capital_charge / 1e4 / 360
     idle = sums(book, ["security_id", "pool_type"], until=until)
     idle = idle[idle["pool_type"].isin(financed)]
     rates = book.rates.set_index("trade_date")
     spread = idle["trade_date"].map(rates["funding_rate"] - rates["benchmark_rate"])
-    idle = idle.assign(idle_longs=idle["available_value"] / 1e4 * spread / 1e4 / 360)
-    costs = pd.concat([idle[["trade_date", "security_id", "idle_longs"]],
-                       d[["trade_date", "security_id", "capital", "over_borrow"]]])  # fmt: skip
-    costs = costs.merge(book.securities[["security_id", "sector", "bucket"]], on="security_id")
-    return _total(costs, by, ["idle_longs", "capital", "over_borrow"])
+    idle = idle.assign(idle_longs=(idle["available_value"] / 1e4 * spread / 1e4 / 360).where(idle["available"] > 0, 0))
+    names = book.securities[["security_id", "sector", "bucket"]].assign(whole="book")
+    keys = list(by) or ["whole"]
+    idle, d = (frame.merge(names, on="security_id") for frame in (idle, d))
+    every = pd.concat([names[keys]] if not by else [idle[keys], d[keys]]).drop_duplicates().sort_values(keys)
+    every = pd.MultiIndex.from_frame(every) if len(keys) > 1 else pd.Index(every[keys[0]])
+    columns = {"idle_longs": idle, "capital": d, "over_borrow": d}
+    found = {name: _total(frame, keys, name).reindex(every, fill_value=0.0) for name, frame in columns.items()}
+    return pd.DataFrame(found) if by else pd.DataFrame(found).reset_index(drop=True)
 
 
-def _total(frame, by, columns):
-    """Sums by group; a column that is NaN wherever it should be known stays NaN instead of becoming 0."""
-    if not by:
-        return frame[columns].sum(min_count=1).to_frame().T
-    return frame.groupby(list(by))[columns].sum(min_count=1).fillna({c: 0.0 for c in columns if frame[c].notna().any()})
+def _total(frame, by, column):
+    """Sum of `column` by group; NaN where a row of the group is NaN."""
+    groups = frame.groupby(by)[column]
+    return groups.sum().mask(groups.count() < groups.size())
 
 
 def _shorts(book):

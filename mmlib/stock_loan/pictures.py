@@ -17,7 +17,7 @@ def flow(ax, amounts, left, right):
     left, right : sequence of str, lengths n and m
         Drawn from the top down, with their totals; names of less than a hundredth of all are not written.
     """
-    amounts = nonnegative("amounts", amounts)
+    amounts = nonnegative("amounts", amounts, array=True)
     gap = 0.05 * amounts.sum()
     tops = [np.append(0.0, np.cumsum(totals + gap)) for totals in (amounts.sum(1), amounts.sum(0))]
     along = np.linspace(0, 1, 60)

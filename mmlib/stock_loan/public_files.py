@@ -80,6 +80,10 @@ def short_volume(path):
         "short_exempt_volume": _numbers(name, exempt, 2, "ShortExemptVolume"),
         "total_volume": _numbers(name, total, 2, "TotalVolume"), "market": market})  # fmt: skip
     _agrees(name, "number of rows", count, len(frame))
+    if not history:
+        _refuse(
+            name, frame["trade_date"] != frame["trade_date"].iloc[:1].min(), date, 2, "Date", "one day's in this file"
+        )
     _refuse(
         name, frame["short_exempt_volume"] > frame["short_volume"], exempt, 2, "ShortExemptVolume", "<= ShortVolume"
     )
@@ -187,7 +191,11 @@ def _occ_json(name, text):
         raise TableError(f"{name}: line {error.lineno} must be JSON (cut short?); got {error.msg}") from None
     except (KeyError, TypeError):
         raise TableError(f"{name}: line 1 must be an object with stockLoanResults; got none") from None
+    if not isinstance(records, list):
+        raise TableError(f"{name}: stockLoanResults must be a list; got {records!r}")
     for number, record in enumerate(records, 1):
+        if not isinstance(record, dict):
+            raise TableError(f"{name}: record {number} must be an object; got {record!r}")
         if missing := [field for field in OCC_JSON if record.get(field) in (None, "")]:
             raise TableError(f"{name}: record {number} must have {', '.join(OCC_JSON)}; got no {', '.join(missing)}")
     date, symbol, new_market, market, new_hedge, hedge = ([str(r[field]) for r in records] for field in OCC_JSON)
@@ -238,6 +246,10 @@ def _header(name, number, line, columns):
 
 
 def _trailer(name, lines, place, prefix):
+    if len(lines) <= -place:
+        raise TableError(
+            f"{name}: line {len(lines)} must be followed by the trailer {prefix}N (cut short?); got no line"
+        )
     line, number = lines[place], len(lines) + place + 1
     if not (line.startswith(prefix) and line.removeprefix(prefix).isdecimal()):
         raise TableError(f"{name}: line {number} must be the trailer {prefix}N (cut short?); got {line!r}")
@@ -277,7 +289,7 @@ def _numbers(name, values, first, column, low=0.0, word="line"):
 
 
 def _whole(name, values, first, column, word="line"):
-    bad = [not value.isdecimal() for value in values]
+    bad = [not (value.isdecimal() and len(value) <= 18) for value in values]
     _refuse(name, bad, values, first, column, "a whole number >= 0", word)
     return np.array([int(value) for value in values], dtype=np.int64)
 

@@ -129,9 +129,14 @@ def compare(problem):
     Raises
     ------
     ValueError
-        If no pool has a debit.
+        If no pool has a debit, or one that has is borrowed on term (`committed`).
     """
     margin = np.isfinite(problem.debit)
+    if np.any(problem.committed[:, margin] > 0):
+        k = np.flatnonzero(margin & (problem.committed > 0).any(0))[0]
+        raise ValueError(
+            f"committed must be 0 in pool {problem.pools[k]}: nobody borrows a margin client's longs on term"
+        )
     if not margin.any():
         raise ValueError("debit must be finite for at least one pool: there is no margin client")
     cases = {

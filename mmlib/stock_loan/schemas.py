@@ -102,7 +102,7 @@ COLUMNS = {
         "pool_type": _text("kind of supply", POOL_TYPES),
         "merit": _number("place in the merit order, 1 = first", 1, dtype="int64"),
         "client_id": _text("margin client whose longs these are; empty = not one client's"),
-        "concentration_limit": _number("largest share of one security's loans from this pool", 0, 1),
+        "concentration_limit": _number("largest share of one security's loans from this pool", 0.0001, 1),
     },
     "eligibility": {"pool_id": _POOL, "client_id": _CLIENT},
     "inventory": {

@@ -14,9 +14,10 @@ rest, so equal content gives equal books, types included. A folder of CSV holds 
 There, a row of loans is a day's flow between the desk and a counterparty in a name. Balances are carried over the days
 without a row; returns are first in, first out; a row's fees hold for the whole balance from its day on. Prices are not
 carried: a name needs an inventory row on every trade date on which it is held. What the two files do not say is
-"unknown", empty, or one pool named POOL.
+"unknown", empty, or one pool named POOL; a day whose rows imply different benchmarks (loanFee + rebateRate) has none.
 """
 
+import csv
 import io
 from collections import defaultdict, deque
 from pathlib import Path
@@ -75,23 +76,27 @@ def open(url):
     folder = Path(url)
     if not folder.is_dir():
         raise TableError(f"url must be a folder of CSV files or parquet:FOLDER; got {str(url)!r}")
-    loans = folder / "loans.csv"
-    if loans.is_file() and "tradeDate" in _read_csv(loans).columns:
-        return _from_desk(folder / "inventory.csv", loans)
+    export = [folder / "inventory.csv", folder / "loans.csv"]
+    if any(path.is_file() and "tradeDate" in _read_csv(path).columns for path in export):
+        return _from_desk(*export)
     frames = {name: _read_csv(folder / f"{name}.csv", whole=True) for name in COLUMNS}
+    _compare_rows(folder, frames)
     return tables.check(Book(**frames), {name: (f"{name}.csv", 2) for name in COLUMNS})
 
 
 def write_csv(book, folder):
-    """Write a book as one CSV file a table; `open` gives the same book back."""
+    """Write a book as one CSV file a table, and their numbers of rows in rows.csv; `open` gives the same book."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     for name in COLUMNS:
         getattr(book, name).to_csv(folder / f"{name}.csv", index=False, date_format="%Y-%m-%d", lineterminator="\n")
+    _write_rows(book, folder)
 
 
 def write_parquet(book, folder):
     """Write a book as Parquet, one folder a table and, where the table has dates, one `trade_date=…` folder a day.
+
+    rows.csv beside them has the numbers of rows, so that `open` notices a day that is missing.
 
     Raises
     ------
@@ -113,6 +118,27 @@ def write_parquet(book, folder):
             database.execute(
                 f"COPY ({days}) TO '{place}' (FORMAT parquet, PARTITION_BY (trade_date), OVERWRITE_OR_IGNORE)"
             )
+    _write_rows(book, folder)
+
+
+def _write_rows(book, folder):
+    lines = [f"{name},{len(getattr(book, name))}\n" for name in COLUMNS]
+    (folder / "rows.csv").write_text("".join(["table,rows\n", *lines]), encoding="utf-8", newline="")
+
+
+def _compare_rows(folder, frames):
+    """TableError if the folder's rows.csv, where it has one, counts other rows than were read."""
+    if not (folder / "rows.csv").is_file():
+        return
+    counted = _read_csv(folder / "rows.csv", whole=True)
+    if list(counted) != ["table", "rows"]:
+        raise TableError(f"rows.csv: columns must be table, rows; got {', '.join(counted)}")
+    for name, rows in counted.itertuples(index=False):
+        if name in frames and str(len(frames[name])) != rows:
+            raise TableError(
+                f"{name} must have the {rows} rows that rows.csv says (files missing or cut short?); got"
+                f" {len(frames[name])}. Delete rows.csv if the tables were changed on purpose"
+            )
 
 
 def _open_parquet(folder):
@@ -130,6 +156,7 @@ def _open_parquet(folder):
             frames[name] = database.execute(f"SELECT * FROM {files}").df()
         except Exception as error:
             raise TableError(f"{name}: a Parquet file cannot be read ({error})") from error
+    _compare_rows(folder, frames)
     return tables.check(Book(**frames), {name: (f"{name} (Parquet)", 0) for name in COLUMNS})
 
 
@@ -151,7 +178,10 @@ def _read_csv(path, whole=False):
     If `whole`, the last line must have a line end, as `write_csv` gives it: a file cut within its last number has none.
     """
     if not path.is_file():
-        raise TableError(f"{path.name} must be in the folder {path.parent.name!r}; got no such file")
+        raise TableError(
+            f"{path.name} must be in the folder {path.parent.name!r}, with the ten other tables or, in a desk's export"
+            f" (columns tradeDate, ...), as inventory.csv and loans.csv; got no such file"
+        )
     raw = path.read_bytes()
     try:
         text = raw.decode("utf-8-sig")
@@ -162,12 +192,19 @@ def _read_csv(path, whole=False):
         raise TableError(f"{path.name} must have a header line; got an empty file")
     if whole and not text.endswith("\n"):
         raise TableError(f"{path.name}: the last line must have a line end (cut short?); got {text[-40:]!r}")
-    width, lines = text.split("\n", 1)[0].count(","), text.splitlines()
-    if '"' not in text:  # with quotes, pandas counts the fields
-        for number, line in enumerate(lines, 1):
-            if line.count(",") != width:
-                found = line.count(",") + 1
-                raise TableError(f"{path.name}: line {number} must have {width + 1} fields (cut short?); got {found}")
+    if "\0" in text:
+        line = text[: text.index("\0")].count("\n") + 1
+        raise TableError(f"{path.name}: line {line} must be text; got a NUL byte")
+    try:
+        rows = csv.reader(io.StringIO(text, newline=""), strict=True)
+        width = len(next(rows))
+        for row in rows:
+            if len(row) != width:
+                raise TableError(
+                    f"{path.name}: line {rows.line_num} must have {width} fields (cut short?); got {max(len(row), 1)}"
+                )
+    except csv.Error as error:
+        raise TableError(f"{path.name}: line {rows.line_num}: {error}") from None
     try:
         return pd.read_csv(io.StringIO(text), dtype="str", keep_default_na=False, skip_blank_lines=False)
     except pd.errors.ParserError as error:

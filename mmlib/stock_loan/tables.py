@@ -31,6 +31,8 @@ import pandas as pd
 
 from mmlib.stock_loan.schemas import COLUMNS, EVENTS, KEYS, pa
 
+MOST = 1e12  #: dollars that a loan, a pool's shares of a name or a request may be worth
+
 
 class TableError(ValueError):
     """A table breaks a rule; the message names the table or file, the column, the first bad rows and how many."""
@@ -100,6 +102,8 @@ def check(book, where=None):
     _check_references(frames, report)
     _check_quantities(frames, report)
     _check_loans(frames, report)
+    if frames["rates"].empty:
+        report.lines.append(f"{where['rates'][0]}: trade_date must have at least one row")
     report.close()
     _check_closes(frames, report)
     report.close()
@@ -185,19 +189,27 @@ def _cast(column, kind):
         column = column.mask(column == "")
         missing = column.isna().to_numpy()
     if kind == "M":
-        if column.dtype.kind in "biuf":
+        if column.dtype.kind in "biufc":
             return column, ~nothing, "must be a date, YYYY-MM-DD"
+        zoned = ~nothing if getattr(column.dtype, "tz", None) is not None else nothing
+        if column.dtype.kind == "O":
+            zoned = column.astype("str").str.contains(r"(?:Z|[+-]\d\d:?\d\d)$", na=False).to_numpy(dtype=bool)
+        if zoned.any():
+            return column, zoned, "must be a date without a time zone"
         parsed = pd.to_datetime(column, format="ISO8601", errors="coerce")
-        if parsed.dt.tz is not None:
-            return column, ~nothing, "must be a date without a time zone"
         return parsed.astype("datetime64[us]"), parsed.isna().to_numpy() & ~missing, "must be a date, YYYY-MM-DD"
-    if column.dtype.kind == "b":
+    if column.dtype.kind in "bc":
         return column, ~nothing, "must be a number"
+    if column.dtype.kind == "O" and pd.api.types.infer_dtype(column) != "string":
+        bad = column.map(lambda value: isinstance(value, bool | complex)).to_numpy(dtype=bool)
+        if bad.any():
+            return column, bad, "must be a number"
     number = pd.to_numeric(column, errors="coerce")
     if kind == "f":
         return number.astype("float64"), number.isna().to_numpy() & ~missing, "must be a number"
-    if number.dtype.kind == "i":
+    if number.dtype.kind == "i" and not missing.any():
         return number.astype("int64"), nothing, ""
+    number = number.astype("float64")
     whole = np.isfinite(number) & (number == np.floor(number)) & (number.abs() < 2**53)
     return (number.astype("int64") if whole.all() else number), ~whole.to_numpy(), "must be a whole number, not missing"
 
@@ -259,8 +271,8 @@ def _check_loans(frames, report):
     before = balance.groupby(by_loan).shift(fill_value=1)
     report.rows("loans", "quantity", loans, balance < 0, "must not return more than is on loan")
     report.rows("loans", "quantity", loans, (event == "return") & (balance > 0), "must return all that is on loan")
-    over = (event == "recall") & (loans["quantity"] > balance)
-    report.rows("loans", "quantity", loans, over, "must not recall more than is on loan")
+    over = (event == "recall") & (under_recall(loans) > balance)
+    report.rows("loans", "quantity", loans, over, "must not recall more than is on loan, with the recalls before it")
     report.rows("loans", "event", loans, before == 0, "must not come after the loan is closed")
     for fee in ("loan_fee", "borrow_fee"):
         moved = (loans[fee] != loans.groupby("loan_id")[fee].shift()) & ~event.isin(["new", "re-rate"])
@@ -271,7 +283,7 @@ def _check_loans(frames, report):
 
 
 def _check_closes(frames, report):
-    """A balance needs a close on every trade date on which it is held."""
+    """A balance needs a close on every trade date on which it is held, a locate on its own; no value is absurd."""
     dates, ids = frames["rates"]["trade_date"], frames["securities"]["security_id"]
     row, column = pd.Index(dates).get_indexer, pd.Index(ids).get_indexer
     closes, loans, inventory = frames["closes"], frames["loans"], frames["inventory"]
@@ -286,11 +298,30 @@ def _check_closes(frames, report):
     following = inventory.groupby(["security_id", "pool_id"])["trade_date"].shift(-1)
     inventory_end = np.where(following.isna(), len(dates), row(following))
     inventory_end[inventory["quantity_available"] == 0] = 0
-    for name, frame, stop in (("loans", new, new_end), ("inventory", inventory, inventory_end)):
+    locates = frames["locates"]
+    locates_end = row(locates["trade_date"]) + 1
+    highest = closes.groupby("security_id")["close"].max()
+    moved = (("loans", "quantity"), ("inventory", "quantity_available"), ("locates", "quantity_requested"))
+    for name, quantity in moved:  # so that sums of values × fees × days fit into 64 bits
+        value = frames[name][quantity] * frames[name]["security_id"].map(highest)
+        report.rows(name, quantity, frames[name], value > MOST, f"must be worth at most {MOST:g} dollars")
+    held = (("loans", new, new_end), ("inventory", inventory, inventory_end), ("locates", locates, locates_end))
+    for name, frame, stop in held:
         start, security = row(frame["trade_date"]), column(frame["security_id"])
         have = known[stop, security] - known[start, security]
         report.rows(name, "security_id", frame, (have < stop - start),
-                    "must have a close on every trade date on which the balance is held")  # fmt: skip
+                    "must have a close on every trade date on which it is held or requested")  # fmt: skip
+
+
+def under_recall(loans):
+    """Shares of the loan under recall after each event: notices less the returns that follow them, never below 0.
+
+    `loans` must be in the order of time within each loan, as in a book.
+    """
+    notice = loans["quantity"].where(loans["event"] == "recall", 0)
+    back = -signed_quantity(loans).clip(upper=0)
+    total = (notice - back).groupby(loans["loan_id"]).cumsum()
+    return total - total.groupby(loans["loan_id"]).cummin().clip(upper=0)
 
 
 def signed_quantity(loans):

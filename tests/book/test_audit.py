@@ -40,6 +40,14 @@ def test_every_file_of_published_numbers_is_audited_in_full(script):
     assert {verdict.split(",")[0] for verdict in verdicts} <= {"reproduced", "consistent", "last digit differs"}
 
 
+def test_a_number_without_a_second_route_is_not_called_reproduced_by_two(script):
+    cells = [line.split("|") for line in page("audit.md").splitlines() if line.startswith("| ")]
+    judged = [(row[5].strip(), row[-2]) for row in cells if row[-2].strip() != "verdict"]
+    assert sum(second == "—" for second, _ in judged) > 0
+    for second, verdict in judged:
+        assert ("one route" in verdict) == (second == "—")
+
+
 def test_a_wrong_number_would_be_called_different(script):
     """The page can say no: each kind of row, moved by ten times what it allows."""
     thesis = dict(script.rows("fernandez_tapia_2015")[0], value="10.6105")

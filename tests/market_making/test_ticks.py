@@ -267,3 +267,33 @@ def test_without_or_tools_the_error_names_the_extra(monkeypatch):
 def test_a_bad_argument_is_named(change, name):
     with pytest.raises(ValueError, match=rf"^{name}(\[\d\])? must be"):
         ticks.solve(MARKET, **{**SMALL, **change})
+
+
+def test_a_wide_grid_whose_best_quotes_are_monotone_is_solved_at_once():
+    """61 offsets and 15 inventories: the gain of policy iteration, another code, on the same grid."""
+    found = ticks.solve(MARKET, phi=0.2, tick=0.25, horizon=1.0, max_inventory=7, offsets=(-8, 52), effort=0.1)
+    free = hjb.policy_iteration(MARKET, max_inventory=7, gamma=0.1, xi=0.0, distances=0.25 * np.arange(-8, 53))
+    assert found.status == "optimal"
+    assert found.value == pytest.approx(free.gain, rel=1e-9)
+
+
+def test_the_first_table_under_rules_that_bind_is_within_one_per_cent_of_the_best():
+    """What dynamic programming finds before CP-SAT has any effort to spend; the best is proven with more."""
+    rules = dict(phi=0.2, tick=0.25, horizon=1.0, max_inventory=5, offsets=(0, 8), obligation=(2, 3))
+    first, best = (ticks.solve(MARKET, **rules, effort=effort) for effort in (1e-6, 30.0))
+    assert best.status == "optimal"
+    assert best.value * 0.99 <= first.value <= best.value <= first.bound
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (dict(offsets=(0,)), "offsets must be two integers"),
+        (dict(offsets=5), "offsets must be two integers"),
+        (dict(obligation=2), "obligation must be two integers"),
+        (dict(offsets=(2000, 2005)), "offsets must be distances at which orders are filled"),
+    ],
+)
+def test_pairs_that_are_none_and_offsets_out_of_reach_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        ticks.solve(MARKET, **SMALL | changes)

@@ -530,6 +530,32 @@ def test_unknown_names_are_refused(call, message):
         call(solve(book(1, supply=500.0, demand=400.0, committed=0.0, previous=None)))
 
 
+def test_what_must_be_delivered_without_any_lane_is_a_conflict():
+    problem = Problem(
+        securities=["A"], pools=["P"], clients=["C"], price=10.0, client_fee=50.0, source_cost=1.0, demand=10.0,
+        supply=0.0, mandatory=5.0, eligible=[[True]],
+    )  # fmt: skip
+    with pytest.raises(ValueError, match=r"mandatory of A, C = 5 \(5 shares short\)"):
+        solve(problem)
+    empty = solve(replaced(problem, mandatory=0.0, capital=100.0))
+    assert duals.interval(empty, "coupling", "capital") == (0.0, 0.0)
+
+
+def test_decomposition_without_coupling_rows_is_each_security_alone():
+    problem = book(3, capital=np.inf, credit=np.inf, debit=np.inf)
+    assert solve(problem, "decomposition").value == pytest.approx(solve(problem, "separate").value, rel=1e-9)
+
+
+def test_a_solver_that_gives_up_on_the_master_hands_over_to_interior_points(monkeypatch):
+    """As CBC does on some masters: it calls a feasible programme infeasible."""
+    problem = book(5, capital=500.0)
+    best = solve(problem)
+    assert best.method == "decomposition"
+    monkeypatch.setattr(decomposition._Master, "solve", lambda *_: None)
+    assert solve(problem).method == "monolithic"
+    assert solve(problem).value == pytest.approx(best.value, rel=1e-7)
+
+
 def test_an_empty_day_is_a_solution():
     problem = book(1, demand=0.0, committed=0.0, external_fee=0.0, previous=None)
     solution = solve(problem)
@@ -554,7 +580,8 @@ def test_a_day_of_the_desk_becomes_its_problem(desk_book):
         loan = held.setdefault(event.loan_id, {"quantity": 0, "recalled": 0})
         sign = {"new": 1, "partial return": -1, "return": -1, "buy-in": -1}.get(event.event, 0)
         loan["quantity"] += sign * event.quantity
-        loan["recalled"] = event.quantity if event.event == "recall" else loan["recalled"]
+        noticed = event.quantity if event.event == "recall" else min(sign, 0) * event.quantity
+        loan["recalled"] = max(0, loan["recalled"] + noticed)
         loan |= {"cell": (event.security_id, event.pool_id, event.client_id), "fee": event.loan_fee}
     on_loan, supply = {}, {}
     for loan in held.values():
@@ -590,6 +617,18 @@ def test_the_desk_earns_no_more_than_the_programme(desk_book):
     assert solution.gap <= 1e-9
 
 
+def test_an_unknown_credit_limit_is_none_and_an_unknown_debit_is_an_error(desk_book):
+    clients = desk_book.clients.assign(credit_limit=desk_book.clients["credit_limit"].where(lambda x: x.index > 0))
+    date = desk_book.dates[3]
+    problem = allocation.problem(replace(desk_book, clients=clients), date)
+    assert problem.credit[0] == np.inf
+    assert np.all(np.isfinite(problem.credit[1:]))
+    with pytest.raises(
+        ValueError, match="debits must have a row of C01 on or before 2025-08-21: its shares are in pool"
+    ):
+        allocation.problem(replace(desk_book, debits=desk_book.debits.iloc[:0]), date)
+
+
 def test_terms_replace_what_the_tables_hold(desk_book):
     problem = allocation.problem(desk_book, desk_book.dates[3], credit=1e6, capital=5e6)
     assert np.all(problem.credit == 1e6)
@@ -597,5 +636,9 @@ def test_terms_replace_what_the_tables_hold(desk_book):
 
 
 def test_a_day_without_trading_is_refused(desk_book):
-    with pytest.raises(ValueError, match=r"date must be a trade date of the book, 2025-08-18 to .*; got 2024-01-06"):
+    with pytest.raises(
+        ValueError, match=r"date must be a trade date of the book, 2025-08-18 to .*; got '2024-01-06 00:00:00'"
+    ):
         allocation.problem(desk_book, pd.Timestamp("2024-01-06"))
+    with pytest.raises(ValueError, match=r"date must be a trade date of the book, .*; got 'foo'"):
+        allocation.problem(desk_book, "foo")

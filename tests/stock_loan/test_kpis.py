@@ -75,7 +75,7 @@ def lives(draw, days=12, names=3):
     events = []
     for i in range(draw(st.integers(1, 5))):
         loan, name, left = f"L{i}", draw(st.integers(0, names - 1)), draw(st.integers(1, 10**6))
-        t, terms = draw(st.integers(0, days - 1)), (draw(fee), draw(fee))
+        t, terms, noticed = draw(st.integers(0, days - 1)), (draw(fee), draw(fee)), False
         events.append((t, loan, "new", name, left, *terms))
         for kind in draw(
             st.lists(st.sampled_from(["re-rate", "partial return", "recall", "return", "buy-in"]), max_size=4)
@@ -83,6 +83,9 @@ def lives(draw, days=12, names=3):
             t += draw(st.integers(1, 4))
             if t >= days or left == 0:
                 break
+            if kind == "recall" and noticed:
+                continue
+            noticed |= kind == "recall"
             quantity = left if kind in ("return", "recall", "buy-in") else 0
             if kind == "partial return":
                 quantity = draw(st.integers(1, left))
@@ -222,6 +225,44 @@ def test_a_book_of_two_loans_by_hand(template):
         assert table[name] == pytest.approx(value, rel=1e-12), name
 
 
+def test_a_book_of_two_names_by_hand(template):
+    """Names at $10 and $40, the week of the test above; the dearer one lent from a margin client's longs, bought in.
+
+    Dollar-days on loan: A 1,000 × 10 × 6, B 500 × 40 × 3 (Friday); available: 4,000 × 10 × 6 and 2,000 × 40 × 6.
+    """
+    events = [(0, "A", "new", 0, 1000, 36.0, 18.0), (4, "A", "return", 0, 1000, 36.0, 18.0),
+              (1, "B", "new", 1, 500, 72.0, 36.0), (2, "B", "buy-in", 1, 500, 72.0, 36.0)]  # fmt: skip
+    week = template.dates[3:8]
+    fee = template.closes["security_id"].map({"S0000": 30.0, "S0001": 300.0}).fillna(0.0)
+    closes = template.closes.assign(indicative_fee=fee)
+    closes = closes[closes["trade_date"].isin(week)]
+    short = replace(template, rates=template.rates.iloc[3:8], closes=closes, debits=template.debits.iloc[:0])
+    made = filled(short, [[10.0] * 5, [40.0] * 5], events,
+                  [(t, name, "INT", q) for name, q in ((0, 4000), (1, 2000)) for t, q in ((0, q), (4, 0))])  # fmt: skip
+    of_b = made.loans["loan_id"] == "B"
+    loans = made.loans.assign(pool_id=made.loans["pool_id"].mask(of_b, "RHY-C01"),
+                              client_id=made.loans["client_id"].mask(of_b, "C02"))  # fmt: skip
+    table = kpis.table(tables.check(replace(made, loans=loans)), until="2025-08-28").iloc[0]
+    on_loan, available = 60_000 + 60_000, 240_000 + 480_000
+    turnover = 30_000 / ((on_loan + available) / 7)
+    idle = 240_000 * 30 + 480_000 * 300
+    expected = {
+        "utilisation_quantity": 7_500 / (7_500 + 36_000), "utilisation_value": on_loan / (on_loan + available),
+        "flow_turnover": turnover, "flow_turnover_annual": turnover * 365 / 7, "internalisation": 0.5,
+        "bought_in_value": 20_000.0, "fee_weighted_idle": idle / (idle + 60_000 * 30 + 60_000 * 300)}  # fmt: skip
+    for name, value in expected.items():
+        assert table[name] == pytest.approx(value, rel=1e-12), name
+
+
+def test_years_of_a_custodians_book_do_not_overflow(template):
+    """20 names of 10^8 shares at $9,000 for 55 days: 10^15 dollar-days are beyond 64 bits of ten-thousandths."""
+    made = filled(template, [[9000.0] * 12] * 20, [], [(0, name, "INT", 10**8) for name in range(20)])
+    for engine in ("pandas", "duckdb"):
+        table = kpis.table(made, engine=engine, until=made.dates[-1] + pd.Timedelta(days=40)).iloc[0]
+        assert table["days"] * table["lendable_value"] * 1e4 > 2**63
+        assert table["lendable_value"] == pytest.approx(20 * 9e11, rel=1e-12)
+
+
 def test_a_book_without_loans_has_sums_of_nothing_and_ratios_of_nothing(template):
     identities(template, GROUPINGS[1:3])
     table = kpis.table(template).iloc[0]
@@ -271,6 +312,24 @@ def test_holding_cost_is_the_three_sums_of_its_definition(book):
     idle = idle[idle["pool_type"] == "internal"]["available_value"].sum() / 1e4
     assert costs["idle_longs"].sum() == pytest.approx(idle * 35e-4 / 360, rel=RELATIVE)  # funding − benchmark is 35 bp
     pd.testing.assert_series_equal(kpis.holding_cost(book, []).iloc[0], costs.sum(), check_names=False, rtol=RELATIVE)
+
+
+def test_an_unknown_funding_rate_is_not_a_rate_of_zero(book):
+    """Known on the first day only: that day's cost is known, the others' and the sum are not."""
+    rates = book.rates.assign(funding_rate=book.rates["funding_rate"].where(book.rates.index == 0))
+    costs = kpis.holding_cost(replace(book, rates=rates), ["trade_date"])["idle_longs"]
+    known = kpis.holding_cost(book, ["trade_date"])["idle_longs"]
+    assert costs.iloc[0] == pytest.approx(known.iloc[0], rel=RELATIVE)
+    assert costs.iloc[1:].isna().all()
+    assert np.isnan(kpis.holding_cost(replace(book, rates=rates), [])["idle_longs"].iloc[0])
+
+
+def test_a_book_without_loans_costs_what_its_idle_longs_cost(template):
+    made = filled(template, [[10.0] * 12], [], [(0, 0, "INT", 3600)])
+    days = kpis.accrual_days(made.dates).sum()
+    costs = kpis.holding_cost(made, [])
+    assert costs["idle_longs"].iloc[0] == pytest.approx(3600 * 10 * 35e-4 / 360 * days, rel=RELATIVE)
+    assert costs["capital"].iloc[0] == 0
 
 
 def test_over_borrow_is_what_is_on_loan_beyond_the_short(template):

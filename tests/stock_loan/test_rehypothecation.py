@@ -114,6 +114,12 @@ def test_a_book_without_margin_clients_is_refused():
         rehypothecation.compare(replaced(margin_book(1), debit=np.inf))
 
 
+def test_margin_longs_are_not_borrowed_on_term():
+    problem = margin_book(1)
+    with pytest.raises(ValueError, match="committed must be 0 in pool"):
+        rehypothecation.compare(replaced(problem, committed=0.1 * problem.supply))
+
+
 def test_income_is_that_of_the_allocation_module():
     problem = margin_book(2)
     assert rehypothecation.compare(problem).loc["joint", "income"] == allocation.solve(problem).value

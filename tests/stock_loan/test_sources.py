@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from mmlib.stock_loan import desk, kpis, public_files, sources
+from mmlib.stock_loan import allocation, desk, kpis, public_files, sources
 from mmlib.stock_loan.schemas import COLUMNS
 from mmlib.stock_loan.tables import TableError
 
@@ -135,6 +135,48 @@ def test_missing_empty_and_cut_files_are_refused(book, tmp_path):
     (tmp_path / "closes.csv").unlink()
     with pytest.raises(TableError, match=r"closes\.csv must be in the folder"):
         sources.open(tmp_path)
+
+
+def test_lines_cut_off_and_days_that_are_missing_are_counted(book, tmp_path):
+    """Nothing else in the book contradicts a shorter list of locates: only the count does."""
+    sources.write_csv(book, tmp_path / "c")
+    whole = (tmp_path / "c/locates.csv").read_bytes().splitlines(keepends=True)
+    (tmp_path / "c/locates.csv").write_bytes(b"".join(whole[:-2]))
+    rows = f"locates must have the {len(book.locates)} rows that rows.csv says .*; got {len(book.locates) - 2}"
+    with pytest.raises(TableError, match=rows):
+        sources.open(tmp_path / "c")
+    (tmp_path / "c/rows.csv").unlink()
+    assert len(sources.open(tmp_path / "c").locates) == len(book.locates) - 2
+    sources.write_parquet(book, tmp_path / "p")
+    for part in next((tmp_path / "p/positions").iterdir()).iterdir():
+        part.unlink()
+    with pytest.raises(TableError, match=r"positions must have the .* rows that rows\.csv says"):
+        sources.open(f"parquet:{tmp_path / 'p'}")
+
+
+def test_a_short_line_is_found_with_quotes_too_and_a_nul_byte(book, tmp_path):
+    sources.write_csv(book, tmp_path)
+    lines = (tmp_path / "closes.csv").read_text().splitlines()
+    quoted = [lines[0], '"2025-08-18"' + lines[1][10:], *lines[2:-1], lines[-1].rpartition(",")[0]]
+    (tmp_path / "closes.csv").write_text("\n".join(quoted) + "\n")
+    with pytest.raises(TableError, match=rf"closes\.csv: line {len(lines)} must have 4 fields \(cut short\?\); got 3"):
+        sources.open(tmp_path)
+    (tmp_path / "closes.csv").write_text("\n".join([lines[0], lines[1] + "\0", *lines[2:]]) + "\n")
+    with pytest.raises(TableError, match=r"closes\.csv: line 2 must be text; got a NUL byte"):
+        sources.open(tmp_path)
+
+
+def test_a_desks_export_without_one_of_its_files_says_which(tmp_path):
+    folder(tmp_path)
+    (tmp_path / "loans.csv").unlink()
+    with pytest.raises(TableError, match=r"loans\.csv must be in the folder"):
+        sources.open(tmp_path)
+
+
+def test_a_desks_export_can_be_allocated(tmp_path):
+    problem = allocation.problem(sources.open(folder(tmp_path)), "2025-03-10")
+    assert problem.demand.sum() == 2000
+    assert allocation.solve(problem).value == pytest.approx(2000 * 12 * 18e-4 / 360)
 
 
 def test_a_cut_parquet_file_and_a_missing_table_are_refused(book, tmp_path):

@@ -1,5 +1,6 @@
 """The door: every rule of the tables, broken once, and what the message says."""
 
+import re
 from dataclasses import fields, replace
 
 import numpy as np
@@ -201,12 +202,62 @@ def test_fee_and_rebate_must_add_up_to_the_benchmark(book):
 def test_a_day_without_a_close_is_refused_while_the_name_is_held_and_only_then(book):
     """Dropping one close breaks the loan that spans the day; dropping those of days or names not held, none."""
     loan = one_loan([(book.dates[1], "new", 100, 50.0), (book.dates[5], "return", 100, 50.0)])
-    small = replace(book, loans=loan, inventory=book.inventory.iloc[:0])
+    small = replace(book, loans=loan, inventory=book.inventory.iloc[:0], locates=book.locates.iloc[:0])
     of_loan, date = small.closes["security_id"] == "S0000", small.closes["trade_date"]
     gone = of_loan & (date == book.dates[4])
     assert "must have a close on every trade date" in message(replace(small, closes=small.closes[~gone]))
     unused = (small.closes["security_id"] == "S0001") | (of_loan & (date > book.dates[5]))
     assert len(tables.check(replace(small, closes=small.closes[~unused])).closes) == len(small.closes) - unused.sum()
+
+
+def test_a_locate_needs_a_close_on_its_own_day(book):
+    name = book.locates.iloc[0]
+    gone = (book.closes["security_id"] == name.security_id) & (book.closes["trade_date"] == name.trade_date)
+    none = {"loans": book.loans.iloc[:0], "inventory": book.inventory.iloc[:0]}
+    assert "locates: security_id must have a close" in message(replace(book, closes=book.closes[~gone], **none))
+
+
+def test_shares_under_recall_are_the_notices_less_the_returns_that_follow(book):
+    """new 1000, return 100, recall 300, recall 200, return 400, recall 50: 0, 0, 300, 500, 100, 150 under recall."""
+    events = [("new", 1000), ("partial return", 100), ("recall", 300), ("recall", 200), ("partial return", 400),
+              ("recall", 50)]  # fmt: skip
+    log = one_loan([(book.dates[i], event, quantity, 50.0) for i, (event, quantity) in enumerate(events)])
+    assert list(tables.under_recall(log)) == [0, 0, 300, 500, 100, 150]
+    twice = one_loan([(book.dates[i], event, 60, 50.0) for i, event in enumerate(["new", "recall", "recall"])])
+    assert "must not recall more than is on loan" in message(replace(book, loans=twice))
+
+
+def test_a_value_beyond_belief_is_refused(book):
+    """10^12 dollars: sums of value × fee × days fit 64 bits below it."""
+    supply = book.inventory.assign(quantity_available=10**13)
+    assert "quantity_available must be worth at most 1e+12 dollars" in message(replace(book, inventory=supply))
+
+
+def test_a_book_needs_a_trade_date(book):
+    empty = {name: getattr(book, name).iloc[:0] for name in COLUMNS if "trade_date" in COLUMNS[name]}
+    assert "trade_date must have at least one row" in message(replace(book, **empty))
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "value", "rule"),
+    [
+        ("closes", "close", True, "must be a number"),
+        ("closes", "close", 1 + 2j, "must be a number"),
+        ("inventory", "quantity_available", True, "must be a number"),
+        ("closes", "trade_date", "2025-08-18T00:00:00Z", "must be a date without a time zone"),
+    ],
+)
+def test_one_cell_of_another_kind_is_found(book, table, column, value, rule):
+    frame = getattr(book, table).astype({column: object}).reset_index(drop=True)
+    frame.loc[3, column] = value
+    assert re.search(f"{table}: {column} {rule}; 1 of .* row 3:", message(replace(book, **{table: frame})))
+
+
+def test_missing_whole_numbers_are_refused_in_pandas_own_type(book):
+    quantity = book.inventory["quantity_available"].astype("Int64")
+    quantity.iloc[2] = pd.NA
+    bad = replace(book, inventory=book.inventory.assign(quantity_available=quantity))
+    assert "quantity_available must be a whole number, not missing; 1 of" in message(bad)
 
 
 def test_balances_are_carried_to_the_day_asked_for():
