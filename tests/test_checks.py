@@ -45,7 +45,17 @@ def test_positive_nonnegative_and_finite_refuse_what_is_not_finite(value):
         (lambda: checks.nonnegative("sigma", np.float64(-2)), "sigma must be >= 0 and finite; got -2.0"),
         (lambda: checks.finite("mu", np.inf), "mu must be finite; got inf"),
         (lambda: checks.in_interval("p", 1, 0, 1, open="right"), "p must be >= 0 and < 1; got 1.0"),
-        (lambda: checks.in_interval("p", [0.5, 2.0, 3.0], 0, 1), "p must be >= 0 and <= 1; got 2.0"),
+        (lambda: checks.in_interval("p", [0.5, 2.0, 3.0], 0, 1, array=True), "p must be >= 0 and <= 1; got 2.0"),
+        (lambda: checks.positive("gamma", [1, 2], "1/currency"),
+         "gamma must be one number, > 0 and finite (1/currency); got [1, 2]"),
+        (lambda: checks.number("mu", [0.5]), "mu must be one number, finite; got [0.5]"),
+        (lambda: checks.finite("x", [[1], [1, 2]]), "x must be finite; got [[1], [1, 2]]"),
+        (lambda: checks.finite("x", -(10**400)), "x must be finite; got -inf"),
+        (lambda: checks.integer("n", 2**63, least=0), f"n must be an integer and >= 0 and <= {2**63 - 1}; got {2**63}"),
+        (lambda: checks.integer("n", 10**400, least=0, most=9),
+         f"n must be an integer and >= 0 and <= 9; got {10**400}"),
+        (lambda: checks.integer("n", 2.0**63, most=2**63 - 1),
+         f"n must be an integer and <= {2**63 - 1}; got {2.0**63}"),
         (lambda: checks.in_interval("p", np.nan, 0, 1, open=True), "p must be > 0 and < 1; got nan"),
         (lambda: checks.positive("k", "1.5"), "k must be > 0 and finite; got '1.5'"),
         (lambda: checks.positive("k", None), "k must be > 0 and finite; got None"),
@@ -70,11 +80,12 @@ def test_a_refusal_names_argument_rule_meaning_and_value(call, message):
 def test_values_come_back_as_plain_numbers_or_float_arrays():
     assert type(checks.positive("x", np.int64(3))) is float
     assert type(checks.integer("x", 3.0)) is int
-    array = checks.positive("x", [1, 2])
+    assert type(checks.positive("x", np.array(3))) is float
+    array = checks.positive("x", [1, 2], array=True)
     assert array.dtype == float and array.shape == (2,)
 
 
 def test_a_returned_array_is_not_the_callers():
     given_array = np.array([1.0, 2.0])
-    checks.positive("x", given_array)[0] = 9.0
+    checks.finite("x", given_array)[0] = 9.0
     assert given_array[0] == 1.0

@@ -7,7 +7,7 @@
     64.13
 
 Every model, however it was solved, ends in `Quotes`: a table of bid and ask distances over time and inventory. So any
-model can be judged exactly (`evaluate`), by simulation (`simulate`) and on data against any other.
+model can be judged exactly (`evaluate`) and by simulation (`simulate`) against any other.
 """
 
 from mmlib.market_making.market import Market

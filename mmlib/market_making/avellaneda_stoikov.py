@@ -21,6 +21,7 @@ import numpy as np
 
 from mmlib.checks import nonnegative
 from mmlib.market_making.glft import constants
+from mmlib.market_making.market import exponential
 from mmlib.market_making.quotes import Quotes, inventory_grid, one_sided, time_grid
 
 
@@ -80,6 +81,6 @@ def symmetric_quotes(market, gamma, horizon, max_inventory, steps):
 
 def _checked(market, gamma, horizon, max_inventory, steps):
     gamma = nonnegative("gamma", gamma, "risk aversion, 1/currency")
-    if market.impact != 0:
+    if exponential(market).impact != 0:
         raise ValueError(f"impact must be 0 in the model of Avellaneda & Stoikov; got {market.impact!r}")
     return gamma, time_grid(horizon, steps), inventory_grid(max_inventory)

@@ -24,6 +24,7 @@ from scipy.linalg import eigvalsh_tridiagonal
 from mmlib.checks import nonnegative
 from mmlib.market_making import glft
 from mmlib.market_making.glft_kernels import integrate
+from mmlib.market_making.market import exponential
 from mmlib.market_making.quotes import Quotes, inventory_grid, time_grid
 
 
@@ -102,24 +103,43 @@ def gain(market, phi, max_inventory):
     ValueError
         As `quotes`.
     """
+    exponential(market)
     phi = nonnegative("phi", phi, "running penalty, currency/(units² time)")
-    q = inventory_grid(max_inventory).astype(float)
-    top = len(q) - 1
-    sides = np.full(top, _side(market))
+    q, side = inventory_grid(max_inventory).astype(float), glft.eta(market, 0.0)
     diagonal = market.k * (market.mu * q - phi * q**2)
+    diagonal = diagonal[_reached(diagonal, side)]
+    sides, top = np.full(len(diagonal) - 1, side), len(diagonal) - 1
     return float(eigvalsh_tridiagonal(diagonal, sides, select="i", select_range=(top, top))[0] / market.k)
 
 
-def _side(market):
-    """K_{q,q±1}, 1/time."""
-    return market.A * np.exp(-1 - market.k * (market.fee + 0.5 * market.impact))
+def _reached(diagonal, side):
+    """Mask (m,) of the inventories without which K's largest eigenvalue is the same to 1e-19·side.
+
+    Rounding grows with the largest entry of K, so the far inventories, where kappa phi q² is large, must go. Let x > 0
+    be the top eigenvector, max x = 1, and lambda >= max K_qq the eigenvalue: with g_q = (max K_qq − K_qq)/side,
+
+        g_q x_q <= (lambda − K_qq) x_q/side = x_{q−1} + x_{q+1}.
+
+    K_qq is concave in q, so on each tail where g >= 4 x has no maximum: it falls outwards, x_q <= x_{q−1}/(g_q − 1).
+    Cutting the grid between b and b + 1 leaves x an approximate eigenvector, with residual side·x_{b+1} at b alone; by
+    Rayleigh's quotient and Cauchy's interlacing, lambda falls by at most side·x_b·x_{b+1} for each end that is cut.
+    """
+    gap = (diagonal.max() - diagonal) / side
+    fall = np.where(gap >= 4, 1 / np.maximum(gap - 1, 1.0), 1.0)
+    centre, keep = int(np.argmax(diagonal)), np.ones(len(diagonal), bool)
+    for tail in (slice(centre, None), slice(centre, None, -1)):
+        x = np.cumprod(fall[tail])
+        keep[tail][1:] = x[:-1] * x[1:] > 1e-20
+    return keep
 
 
 def _solve(market, phi, alpha, tau, q):
     """ln(omega_q/omega_{q+1}), shape (n, 2Q), and ln omega_0, shape (n,), at increasing times to go `tau`."""
+    exponential(market)
     phi = nonnegative("phi", phi, "running penalty, currency/(units² time)")
     alpha = nonnegative("alpha", alpha, "final penalty, currency/units²")
     odd = 2 * q[:-1] + 1.0
-    # As in glft: from any start beyond ±600 the ratios are the same to the last bit once the clock has run.
-    start = np.clip(market.k * (alpha + 0.5 * market.impact) * odd, -600.0, 600.0)
-    return integrate(start, market.k * (phi * odd - market.mu), _side(market), tau, False)
+    side = glft.eta(market, 0.0)
+    most = glft.largest_start(side)
+    start = np.clip(market.k * (alpha + 0.5 * market.impact) * odd, -most, most)
+    return integrate(start, market.k * (phi * odd - market.mu), side, tau, False)

@@ -20,7 +20,7 @@ from scipy.optimize import bisect
 
 from mmlib.checks import choice, finite, in_interval, nonnegative, positive
 from mmlib.market_making import chain
-from mmlib.market_making.fills import bernoulli_probabilities, fills, start_index
+from mmlib.market_making.fills import bernoulli_probabilities, continuous_fills, fills, start_index
 
 
 class Moments(NamedTuple):
@@ -76,11 +76,11 @@ def moments(market, quotes, scheme="bernoulli", inventory=0, liquidation_cost=0.
     Raises
     ------
     ValueError
-        If an argument is out of range, or the times or rates do not suit the scheme.
+        If an argument is out of range, or the times or rates do not suit the scheme (see `fills.continuous_fills`).
     """
     choice("scheme", scheme, ("bernoulli", "continuous"))
     start, final = _ends(quotes, inventory, liquidation_cost)
-    f = fills(market, quotes)
+    f = (fills if scheme == "bernoulli" else continuous_fills)(market, quotes)
     q = quotes.size * quotes.inventory
     if scheme == "bernoulli":
         bid, ask, dt = bernoulli_probabilities(market, quotes)
@@ -130,7 +130,7 @@ def certainty_equivalent(market, quotes, gamma, inventory=0, liquidation_cost=0.
     start, final = _ends(quotes, inventory, liquidation_cost)
     if gamma == 0:
         return moments(market, quotes, "continuous", inventory, liquidation_cost).mean
-    rates, gains = _rates_and_gains(market, quotes, fills(market, quotes))
+    rates, gains = _rates_and_gains(market, quotes, continuous_fills(market, quotes))
     log = _log_expectation(-gamma, rates, gains, final)
     if np.isnan(log[start]):
         raise ValueError(
@@ -242,7 +242,7 @@ def profit_law(market, quotes, inventory=0, liquidation_cost=0.0, tolerance=1e-8
     positive("sigma", market.sigma, "volatility; without it the law of the profit is discrete")
     tolerance = in_interval("tolerance", tolerance, 1e-10, 0.01, meaning="error of the distribution function")
     start, final = _ends(quotes, inventory, liquidation_cost)
-    rates, gains = _rates_and_gains(market, quotes, fills(market, quotes))
+    rates, gains = _rates_and_gains(market, quotes, continuous_fills(market, quotes))
     dt, bid_rate, ask_rate = rates[:3]
     atom = float(np.exp(-dt @ (bid_rate + ask_rate)[:, start])) if quotes.inventory[start] == 0 else 0.0
 

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+MOST_ROUND_TRIPS = 1e5  # in one row of the table; the std of the profit is then right to 1e-6, the law to 1e-10
+
 
 class Fills(NamedTuple):
     """Fills of `quotes` in a market, tabled over (time, inventory) = (n, m).
@@ -52,6 +54,38 @@ def fills(market, quotes):
     )
 
 
+def continuous_fills(market, quotes):
+    """The `Fills` for continuous time, where nothing bounds how often the inventory goes round in a row of the table.
+
+    It goes round between q and q + 1 at most at the slower of the rates of the bid at q and the ask at q + 1; and at a
+    hard limit, filled on one side only, at most at the slowest rate of that side from the target to the limit.
+
+    Raises
+    ------
+    ValueError
+        As `fills`, and if that rate times the length of the row exceeds MOST_ROUND_TRIPS: the profit is then a small
+        difference of huge numbers, and a path takes as many events. One side alone may fill as fast as it likes.
+    """
+    f = fills(market, quotes)
+    loops = [("bid", np.minimum(f.bid_rate[:, :-1], f.ask_rate[:, 1:]), quotes.bid)]
+    if quotes.limit is not None:
+        inner, outer = quotes.limit + quotes.target, quotes.limit - quotes.target
+        loops.append(("bid", f.bid_rate[:, inner:].min(1, keepdims=True), quotes.bid[:, inner:]))
+        loops.append(("ask", f.ask_rate[:, : outer + 1].min(1, keepdims=True), quotes.ask))
+    row = np.diff(quotes.times, append=quotes.horizon)[:, None]
+    for side, rate, distance in loops:
+        trips = rate * row
+        if np.max(trips) > MOST_ROUND_TRIPS:
+            i, j = np.unravel_index(np.argmax(trips), trips.shape)
+            back = f", with the ask at {quotes.ask[i, j + 1]:g} one order above" if rate.shape[1] > 1 else ""
+            raise ValueError(
+                f"{side} must be a distance at which the inventory goes round at most {MOST_ROUND_TRIPS:g} times in a"
+                f" row of the table (fill rate of the slower side times {row[i, 0]:g}); got {distance[i, j]:g}{back}:"
+                f" {trips[i, j]:.3g} round trips"
+            )
+    return f
+
+
 def bernoulli_probabilities(market, quotes):
     """Fill probabilities min(1, rate·dt) per side and step of the scheme of Avellaneda & Stoikov (2008), section 3.3.
 
@@ -64,9 +98,9 @@ def bernoulli_probabilities(market, quotes):
     Raises
     ------
     ValueError
-        If the times are not equally spaced, if the rate at distance 0 times dt exceeds 1 (the message names the
-        smallest `steps` that works), if a rate overflows, or if the market has an impact (two fills in one step would
-        have no order).
+        If the times are not equally spaced, if the rate at distance 0 (or the nearest at which it was measured) times
+        dt exceeds 1 (the message names the smallest `steps` that works), if a rate overflows, or if the market has an
+        impact (two fills in one step would have no order).
     """
     n = len(quotes.times)
     dt = quotes.horizon / n
@@ -76,11 +110,11 @@ def bernoulli_probabilities(market, quotes):
         )
     if market.impact != 0:
         raise ValueError(f"impact must be 0 for scheme 'bernoulli'; got {market.impact!r}; use scheme 'continuous'")
-    at_mid = max(float(market.bid_rate(0.0)), float(market.ask_rate(0.0)))
-    if at_mid * quotes.horizon > n:
+    A, nearest = max(_rate_nearest_the_mid(market, side) for side in ("bid", "ask"))
+    if A * quotes.horizon > n:
         raise ValueError(
-            f"steps must be >= {int(np.ceil(at_mid * quotes.horizon))} for scheme 'bernoulli', so that the fill"
-            f" probability A·dt at distance 0 is <= 1; got {n}, A·dt = {at_mid * dt:.4g}"
+            f"steps must be >= {int(np.ceil(A * quotes.horizon))} for scheme 'bernoulli', so that the fill"
+            f" probability A·dt at distance {nearest:g} is <= 1; got {n}, A·dt = {A * dt:.4g}"
         )
     bid = np.minimum(1.0, _rates("bid", quotes.bid, market.bid_rate) * dt)
     ask = np.minimum(1.0, _rates("ask", quotes.ask, market.ask_rate) * dt)
@@ -89,13 +123,21 @@ def bernoulli_probabilities(market, quotes):
 
 def start_index(quotes, inventory):
     """Index of `inventory` (orders) in the quotes' grid; ValueError if it is not there."""
-    found = np.flatnonzero(quotes.inventory == inventory)
+    one = np.ndim(inventory) == 0 and np.asarray(inventory).dtype.kind in "iuf"
+    found = np.flatnonzero(quotes.inventory == inventory) if one else []
     if len(found) == 0:
         raise ValueError(
             f"inventory must be one of {quotes.inventory[0]}, ..., {quotes.inventory[-1]} (orders held at the start);"
             f" got {inventory!r}"
         )
     return int(found[0])
+
+
+def _rate_nearest_the_mid(market, side):
+    """The rate at distance 0, or at the nearest distance where it was measured; and that distance."""
+    low, high = getattr(getattr(market, side, None), "domain", (-np.inf, np.inf))
+    nearest = float(min(max(low, 0.0), high))
+    return float(getattr(market, f"{side}_rate")(nearest)), nearest
 
 
 def _rates(side, distance, rate):

@@ -29,6 +29,7 @@ import numpy as np
 
 from mmlib.checks import in_interval, nonnegative, positive
 from mmlib.market_making.glft_kernels import integrate
+from mmlib.market_making.market import exponential
 from mmlib.market_making.quotes import Quotes, inventory_grid, one_sided, time_grid
 
 
@@ -117,7 +118,7 @@ def closed_form_quotes(market, gamma, horizon, max_inventory, steps, xi=None, si
         raise ValueError(
             f"mu must be 0 for stationary quotes without inventory risk (gamma sigma² = 0); got {market.mu!r}"
         )
-    s = np.sqrt(risk / (2 * market.k * _eta(market, xi, size)))
+    s = np.sqrt(risk / (2 * market.k * eta(market, xi, size)))
     b = market.mu * s / risk if risk > 0 else 0.0
     return _linear_quotes(market, xi, size, times, q, horizon, np.full(len(times), s), np.full(len(times), b))
 
@@ -144,9 +145,9 @@ def tanh_quotes(market, gamma, horizon, max_inventory, steps, xi=None, size=1.0)
     gamma, xi, size, times, q = _checked(market, gamma, horizon, max_inventory, steps, xi, size)
     tau = horizon - times
     risk = gamma * market.sigma**2 * size
-    eta = _eta(market, xi, size)
-    omega = np.sqrt(2 * market.k * eta * risk)
-    g = 2 * market.k * eta * market.impact
+    curvature = 2 * market.k * eta(market, xi, size)
+    omega = np.sqrt(curvature * risk)
+    g = curvature * market.impact
 
     def t(tau):
         return np.tanh(omega * tau) / omega if omega > 0 else tau
@@ -167,9 +168,31 @@ def constants(market, xi, size=1.0):
         (1 + xi Delta/k)^−(1 + k/(xi Delta)); 1/e at xi = 0.
     """
     xi = nonnegative("xi", xi, "aversion to the risk of fills, 1/currency")
-    x = xi * positive("size", size, "units of an order") / market.k
+    x = xi * positive("size", size, "units of an order") / exponential(market).k
     c1_k = np.log1p(x) / x if x > 0 else 1.0
     return c1_k / market.k, np.exp(-(c1_k + np.log1p(x)))
+
+
+def eta(market, xi, size=1.0):
+    """A C exp(−k (fee + impact/2)), 1/time: the coupling of neighbouring inventories, for `xi` and `size` as above.
+
+    Raises
+    ------
+    ValueError
+        If |fee + impact/2| exceeds 300/k: the solvers need room for the powers of eta.
+    """
+    _, C = constants(market, xi, size)
+    limit = 300 / market.k
+    toll = in_interval("fee + impact/2", market.fee + 0.5 * market.impact, -limit, limit, meaning="price, up to 300/k")
+    return market.A * C * np.exp(-market.k * toll)
+
+
+def largest_start(coupling):
+    """Where to cut the log-ratios |u| at the horizon, so that the flows eta exp(±u) are finite; eta = `coupling`.
+
+    |u| beyond 600 − max(ln eta, 0) is forgotten at once, in a time below exp(−600) max(1, 1/eta): the same u follow.
+    """
+    return 600.0 - max(float(np.log(coupling)), 0.0)
 
 
 def distances(q, mark, fall):
@@ -188,17 +211,11 @@ def log_values(ratios, log_centre):
 
 
 def _checked(market, gamma, horizon, max_inventory, steps, xi, size):
+    exponential(market)
     gamma = nonnegative("gamma", gamma, "penalty of inventory risk, 1/currency")
     xi = gamma if xi is None else nonnegative("xi", xi, "aversion to the risk of fills, 1/currency")
     size = positive("size", size, "units of an order")
     return gamma, xi, size, time_grid(horizon, steps), inventory_grid(max_inventory)
-
-
-def _eta(market, xi, size):
-    _, C = constants(market, xi, size)
-    limit = 300 / market.k  # eta = A C exp(±300): the solver has room for its powers
-    toll = in_interval("fee + impact/2", market.fee + 0.5 * market.impact, -limit, limit, meaning="price, up to 300/k")
-    return market.A * C * np.exp(-market.k * toll)
 
 
 def _linear_quotes(market, xi, size, times, q, horizon, a, b):
@@ -211,12 +228,12 @@ def _linear_quotes(market, xi, size, times, q, horizon, a, b):
 
 def _solve(market, gamma, xi, size, tau, q):
     """Log-ratios u_q = ln(v_q/v_{q+1}), q = −Q … Q − 1, shape (n, 2Q), and ln v_0, (n,), at times to go `tau` (n,)."""
-    eta = _eta(market, xi, size)
     symmetric = market.mu == 0  # then v_q = v_{−q}: u_0 … u_{Q−1} are enough
     lower = q[len(q) // 2 : -1] if symmetric else q[:-1]
     odd = 2.0 * lower + 1.0
     drive = 0.5 * market.k * gamma * market.sigma**2 * size * odd - market.k * market.mu
-    # A |u| beyond 600 is forgotten at once, in a time exp(−600)/eta: this start gives the same u, and never overflows.
-    start = np.clip(0.5 * market.k * market.impact * odd, -600.0, 600.0)
-    u, log_v0 = integrate(start, drive, eta, tau, symmetric)
+    coupling = eta(market, xi, size)
+    most = largest_start(coupling)
+    start = np.clip(0.5 * market.k * market.impact * odd, -most, most)
+    u, log_v0 = integrate(start, drive, coupling, tau, symmetric)
     return np.hstack([-u[:, ::-1], u]) if symmetric else u, log_v0

@@ -180,7 +180,16 @@ def _income(source, q):
     """The source as a function of time that is checked, 0 if there is none."""
     if source is None:
         return lambda t: 0.0
-    return lambda t: finite("source", source(t, q), "income of each inventory, currency/time")
+    if not callable(source):
+        raise ValueError(f"source must be a function of time and inventories (currency/time), or None; got {source!r}")
+
+    def income(t):
+        values = np.asarray(finite("source", source(t, q), "income of each inventory, currency/time"))
+        if values.shape not in ((), q.shape):
+            raise ValueError(f"source must give one value for each of the {len(q)} inventories; got {values.shape}")
+        return values
+
+    return income
 
 
 def _march(step, eq, theta, horizon, steps, income):

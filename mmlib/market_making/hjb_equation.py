@@ -38,6 +38,10 @@ class Side(NamedTuple):
     toll: np.ndarray
 
 
+class RateOverflow(ValueError):
+    """The rate of a best quote, or what it earns, is not finite."""
+
+
 class Hamiltonian(NamedTuple):
     """F(θ), currency/time; the best distances, price (NaN: not quoted); the flows dF/dθ', 1/time. All (m,)."""
 
@@ -86,9 +90,9 @@ def equation(market, max_inventory, gamma, xi, running, size, taker, taker_cost,
     risk = 0.5 * gamma * (market.sigma * size * q) ** 2
     income = size * market.mu * q - risk - penalty("running", running, q, "currency/time")
     Q = int(q[-1])
+    taker_cost = nonnegative("taker_cost", taker_cost, "cost of taking, price per unit")
     if taker is not None:
         choice("taker", taker, ("limit", "lot", "flatten"))
-        taker_cost = nonnegative("taker_cost", taker_cost, "cost of taking, price per unit")
     elif taker_cost != 0:
         raise ValueError(f"taker_cost must be 0 without a taker option (price per unit); got {taker_cost!r}")
     if target is not None and taker != "limit":
@@ -123,7 +127,7 @@ def penalty(name, given, q, unit):
 
 
 def hamiltonian(eq, theta):
-    """The `Hamiltonian` at `theta` (m,); ValueError if fill rates overflow."""
+    """The `Hamiltonian` at `theta` (m,); RateOverflow if fill rates overflow."""
     change, parts = eq.income.copy(), []
     a = eq.xi * eq.size
     for side in (eq.bid, eq.ask):
@@ -137,9 +141,10 @@ def hamiltonian(eq, theta):
         parts.append((np.where(side.quoted, distance, np.nan), flow))
     if not np.isfinite(change).all():
         worst = eq.q[~np.isfinite(change)][0]
-        raise ValueError(
-            f"penalties must leave fill rates that can be represented; at inventory {worst} the value falls so steeply"
-            f" that the best quote's rate is not finite"
+        raise RateOverflow(
+            f"penalties, mu, impact, fee and gamma must leave fill rates that can be represented; at inventory {worst}"
+            f" fills are worth so much that the best quote's rate, or what it earns, is not finite; got fee {eq.fee!r},"
+            f" income less running penalties {eq.income[0]:.4g} ... {eq.income[-1]:.4g} (currency/time)"
         )
     (bid, bid_flow), (ask, ask_flow) = parts
     return Hamiltonian(change, bid, ask, bid_flow, ask_flow)
@@ -176,11 +181,11 @@ def exercised(eq, theta):
     return theta
 
 
-def solve_linear(eq, h, shift, dt, rhs, stop=None, anchored=False):
+def solve_linear(eq, h, shift, dt, rhs, stop=None, anchor=None):
     """X with (shift − dt J) X = rhs, for each column of `rhs` (m, r).
 
-    Where `stop` (m,) is True the row is X_q − X_q' = rhs instead, q' being where the taker trade leads; with `anchored`
-    the row of inventory 0 is X = rhs.
+    Where `stop` (m,) is True the row is X_q − X_q' = rhs instead, q' being where the taker trade leads; the row of
+    index `anchor`, if any, is X = rhs.
     """
     m, zero = len(eq.q), eq.zero
     up, down = dt * h.bid_flow, dt * h.ask_flow
@@ -200,9 +205,9 @@ def solve_linear(eq, h, shift, dt, rhs, stop=None, anchored=False):
             weights[stop] = 1.0
         else:
             lower[stop & (eq.q > 0)], upper[stop & (eq.q < 0)] = -1.0, -1.0
-    if anchored:
-        diagonal[zero], upper[zero], lower[zero] = 1.0, 0.0, 0.0
-        weights[zero] = 0.0
+    if anchor is not None:
+        diagonal[anchor], upper[anchor], lower[anchor] = 1.0, 0.0, 0.0
+        weights[anchor] = 0.0
     X = tridiagonal(lower, diagonal, upper, np.hstack([rhs, weights]))
     X, jumps = X[:, : rhs.shape[1]], X[:, rhs.shape[1] :]
     if len(columns):

@@ -28,8 +28,8 @@ def tridiagonal(lower, diagonal, upper, rhs):
 def howard_on_grid(income, distances, bid_rates, ask_rates, bid_cost, ask_cost, size, discount, zero):
     """Policy iteration with quotes from a grid of distances: value (m,), gain, chosen indices of bid and ask (m,).
 
-    Solves gain + discount·θ_q = income_q + Σ max_g rate_g (size (distance_g − cost_q) + θ_{q±1} − θ_q), with gain 0 for
-    a positive discount and θ = 0 at index `zero` otherwise. A quote is changed only for one better by
+    Solves gain + discount·θ_q = income_q + Σ max_g rate_g (size (distance_g − cost_q) + θ_{q±1} − θ_q), with θ = 0
+    at index `zero`. A quote is changed only for one better by
     more than rounding, so that ties end the iteration.
     """
     m = len(income)
@@ -60,17 +60,14 @@ def howard_on_grid(income, distances, bid_rates, ask_rates, bid_cost, ask_cost, 
             earned = up * (bid_distances[bid[q]] - bid_cost[q]) + down * (ask_distances[ask[q]] - ask_cost[q])
             lower[q], diagonal[q], upper[q] = -down, discount + up + down, -up
             rhs[q, 0], rhs[q, 1] = income[q] + size * earned, -1.0
-        if discount > 0:
-            value = tridiagonal(lower, diagonal, upper, rhs)[:, 0].copy()
-        else:
-            up, down, reward = -upper[zero], -lower[zero], rhs[zero, 0]
-            lower[zero], diagonal[zero], upper[zero] = 0.0, 1.0, 0.0
-            rhs[zero, 0], rhs[zero, 1] = 0.0, 0.0
-            x = tridiagonal(lower, diagonal, upper, rhs)
-            gain = (reward + up * x[zero + 1, 0] + down * x[zero - 1, 0]) / (
-                1.0 - up * x[zero + 1, 1] - down * x[zero - 1, 1]
-            )
-            value = x[:, 0] + gain * x[:, 1]
+        up, down, reward = -upper[zero], -lower[zero], rhs[zero, 0]
+        lower[zero], diagonal[zero], upper[zero] = 0.0, 1.0, 0.0
+        rhs[zero, 0], rhs[zero, 1] = 0.0, 0.0
+        x = tridiagonal(lower, diagonal, upper, rhs)
+        gain = (reward + up * x[zero + 1, 0] + down * x[zero - 1, 0]) / (
+            1.0 - up * x[zero + 1, 1] - down * x[zero - 1, 1]
+        )
+        value = x[:, 0] + gain * x[:, 1]
 
 
 @njit(cache=True)

@@ -24,7 +24,7 @@ import numpy as np
 from scipy.interpolate import PchipInterpolator, PPoly
 from scipy.special import expit, wrightomega
 
-from mmlib.checks import finite, nonnegative, positive
+from mmlib.checks import finite, nonnegative, number, positive
 from mmlib.market_making import intensity_kernels as kernels
 
 EVERYWHERE = (-np.inf, np.inf)
@@ -107,7 +107,7 @@ class Logistic:
     def __post_init__(self):
         positive("A", self.A, "largest fill intensity, orders/time")
         positive("k", self.k, "steepness of the intensity, 1/price")
-        finite("delta0", self.delta0, "distance of half the largest intensity, price")
+        number("delta0", self.delta0, "distance of half the largest intensity, price")
 
     def rate(self, distance):
         """Orders/time, shape of `distance`."""
@@ -174,7 +174,7 @@ class Measured:
 
     def __post_init__(self):
         x = finite("distances", self.distances, "distances of the measured rates, price")
-        rates = positive("rates", self.rates, "measured intensities, orders/time; leave out those of 0")
+        rates = positive("rates", self.rates, "measured intensities, orders/time; leave out those of 0", array=True)
         if np.ndim(x) != 1 or np.shape(rates) != np.shape(x) or len(x) < 2:
             raise ValueError(
                 f"distances and rates must be two rows of the same length >= 2; got {np.shape(x)} and {np.shape(rates)}"
@@ -252,9 +252,9 @@ class TwoSidedMarket:
 
     def __post_init__(self):
         nonnegative("sigma", self.sigma, "volatility, price/√time")
-        finite("mu", self.mu, "drift, price/time")
+        number("mu", self.mu, "drift, price/time")
         nonnegative("impact", self.impact, "move of the mid at each fill, price")
-        finite("fee", self.fee, "fee per unit filled, price")
+        number("fee", self.fee, "fee per unit filled, price")
         if self.ask is None:
             object.__setattr__(self, "ask", self.bid)
         for name, side in (("bid", self.bid), ("ask", self.ask)):

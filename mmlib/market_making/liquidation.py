@@ -16,9 +16,12 @@ u_q = ln(w_q/w_{q+1}), which neither overflow nor lose the far inventories.
 import numpy as np
 from numba import njit
 
-from mmlib.checks import finite, integer, nonnegative
+from mmlib.checks import in_interval, integer, nonnegative
 from mmlib.market_making import glft
+from mmlib.market_making.market import exponential
 from mmlib.market_making.quotes import Quotes, time_grid
+
+MOST_STEPS = 1e6  # of the solver; some seconds
 
 
 def quotes(market, gamma, horizon, inventory, penalty, steps):
@@ -35,7 +38,7 @@ def quotes(market, gamma, horizon, inventory, penalty, steps):
     inventory : int
         Orders to sell at the start, >= 1.
     penalty : float
-        b: price per unit lost on what is left at the horizon.
+        b: price per unit lost on what is left at the horizon, >= −300/k.
     steps : int
         Number of equal time steps of the table, >= 1. The asks at the table's times do not depend on it.
 
@@ -47,7 +50,7 @@ def quotes(market, gamma, horizon, inventory, penalty, steps):
     Raises
     ------
     ValueError
-        If an argument is out of range; the message names it.
+        If an argument is out of range, or the solver would need too many steps; the message names it.
     """
     times = time_grid(horizon, steps)
     ratios = _solve(market, gamma, horizon - times[::-1], inventory, penalty)
@@ -82,15 +85,22 @@ def value(market, gamma, horizon, inventory, penalty):
 
 def _solve(market, gamma, tau, inventory, penalty):
     """u_q = ln(w_q/w_{q+1}) for q = 0, …, inventory − 1, shape (n, inventory), at increasing times to go `tau`."""
+    exponential(market)
     gamma = nonnegative("gamma", gamma, "risk aversion, 1/currency")
     inventory = integer("inventory", inventory, least=1, meaning="orders to sell")
-    penalty = finite("penalty", penalty, "price per unit lost at the horizon")
+    least = -300 / market.k
+    penalty = in_interval("penalty", penalty, least, np.inf, meaning="price per unit lost at the horizon, from -300/k")
     q = np.arange(inventory + 1.0)
-    _, thinning = glft.constants(market, gamma)
-    eta = market.A * thinning * np.exp(-market.k * (market.fee + 0.5 * market.impact))
+    eta = glft.eta(market, gamma)
     decay = market.k * (0.5 * gamma * market.sigma**2 * q**2 - market.mu * q)
-    # From any larger start the first instant brings u down to −ln(eta tau) within exp(−600), and exp(u) stays finite.
-    start = np.minimum(market.k * (penalty + 0.5 * market.impact * (2 * q[:-1] + 1)), 600.0)
+    steps = tau[-1] * (np.max(decay) - np.min(decay))
+    if steps > MOST_STEPS:
+        raise ValueError(
+            f"horizon must be shorter, or sigma, mu, gamma or inventory smaller, for the explicit steps of the solver"
+            f" (horizon times the range of k (½ gamma sigma² q² − mu q) at most {MOST_STEPS:g}); got {steps:.3g}"
+        )
+    # Cut above only: a large w_q, which nothing drains to below q, is not forgotten.
+    start = np.minimum(market.k * (penalty + 0.5 * market.impact * (2 * q[:-1] + 1)), glft.largest_start(eta))
     return _ratios(start, decay, eta, tau)
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mmlib.checks import finite, nonnegative, positive
+from mmlib.checks import nonnegative, number, positive
 
 
 @dataclass(frozen=True)
@@ -49,18 +49,22 @@ class Market:
     fee: float = 0.0
 
     def __post_init__(self):
-        for name, value in vars(self).items():
-            if np.ndim(value) > 0:
-                raise ValueError(f"{name} must be one number; got {value!r}")
         nonnegative("sigma", self.sigma, "volatility, price/√time")
         positive("A", self.A, "fill intensity at distance 0, orders/time")
         positive("k", self.k, "decay of the intensity, 1/price")
-        finite("mu", self.mu, "drift, price/time")
+        number("mu", self.mu, "drift, price/time")
         nonnegative("impact", self.impact, "move of the mid at each fill, price")
-        finite("fee", self.fee, "fee per unit filled, price")
+        number("fee", self.fee, "fee per unit filled, price")
 
     def bid_rate(self, distance):
         """Fill intensity A·exp(−k·distance) of a bid, orders/time; shape of `distance`."""
         return self.A * np.exp(-self.k * np.asarray(distance, float))
 
     ask_rate = bid_rate
+
+
+def exponential(market):
+    """`market` if it is a `Market`, as models that know exponential intensities alone need it; ValueError otherwise."""
+    if not isinstance(market, Market):
+        raise ValueError(f"market must be a Market (exponential intensities); got {market!r}")
+    return market

@@ -2,7 +2,10 @@
 
 Far from the horizon θ(t, q) = gain · (T − t) + θ(q), and with the F of `hjb_equation`
 
-    gain + discount · θ_q = F(θ)_q,      θ_0 = 0 if the discount is 0, gain = 0 if it is not.
+    gain + discount · θ_q = F(θ)_q,      θ_0 = 0.
+
+With a discount the value is θ_q + gain/discount; F depends on differences of θ alone, so the two parts are found apart
+and a small discount loses no digits of the quotes.
 
 An iteration fixes quotes and taker trades and solves the tridiagonal system they make; for ξ = 0 these are the values
 of ever better policies. It starts from an implicit march whose time steps grow, so that no first guess overflows.
@@ -14,6 +17,7 @@ import numpy as np
 
 from mmlib.checks import finite, nonnegative
 from mmlib.market_making.hjb_equation import (
+    RateOverflow,
     after_taking,
     equation,
     exit_rates,
@@ -108,7 +112,7 @@ def policy_iteration(
     if distances is not None:
         return _on_grid(eq, market, distances, discount)
     theta, before, done = _start(eq, discount), np.inf, False
-    gain = 0.0 if discount > 0 else hamiltonian(eq, theta).change[eq.zero]
+    gain = hamiltonian(eq, theta).change[eq.zero]
     for _ in range(1000):
         h = hamiltonian(eq, theta)
         if done:
@@ -121,7 +125,7 @@ def policy_iteration(
     traded = _stops(eq, h, theta, gain, discount)
     bid, ask = (np.where(traded, np.nan, side) for side in (h.bid, h.ask))
     in_domain(eq, bid[None], ask[None])
-    return Stationary(eq.q, bid, ask, theta, gain, traded, eq)
+    return Stationary(eq.q, bid, ask, *_discounted(theta, gain, discount), traded, eq)
 
 
 def constant_limit_quotes(eq, times, bid, ask, taker, horizon):
@@ -163,19 +167,37 @@ def in_domain(eq, bid, ask):
             )
 
 
+def _discounted(theta, gain, discount):
+    """Value (m,) and gain as `Stationary` has them, from θ with θ_0 = 0; ValueError if the value overflows."""
+    if discount == 0:
+        return theta, gain
+    value = theta + float(gain) / discount if abs(gain) < 1e300 * discount else np.inf
+    if not np.isfinite(value).all():
+        raise ValueError(f"discount must leave a value that can be represented (1/time); got {discount!r}")
+    return value, 0.0
+
+
 def _start(eq, discount):
-    """θ near the stationary one: implicit Euler from 0 in growing steps, until a step moves it by less than a unit."""
+    """θ near the stationary one: implicit Euler from 0 in growing steps, until a step moves it by less than a unit.
+
+    A step from which a fill rate overflows is cut; ValueError if that does not help.
+    """
     theta, unit = np.zeros(len(eq.q)), eq.unit
     steepest = np.max(np.abs(np.diff(hamiltonian(eq, theta).change)))
     if steepest == 0:  # θ = 0 is stationary
         return theta
-    dt = unit / steepest
+    dt = first = unit / steepest
     while True:
-        if discount > 0:  # (1 + dt discount) θ' = θ + dt F(θ')
-            new, _ = implicit_step(eq, theta / (1 + dt * discount), dt / (1 + dt * discount), theta)
-        else:
-            new, _ = implicit_step(eq, theta, dt, theta)
-            new = new - new[eq.zero]
+        damped = 1 + dt * discount  # (1 + dt discount) θ' = θ + dt F(θ')
+        try:
+            new, _ = implicit_step(eq, theta / damped, dt / damped, theta)
+            hamiltonian(eq, new)
+        except (RateOverflow, ZeroDivisionError):
+            dt /= 16
+            if dt < 1e-6 * first:
+                raise
+            continue
+        new = new - new[eq.zero]
         moved, theta = np.max(np.abs(new - theta)), new
         if moved <= unit:
             return theta
@@ -191,29 +213,41 @@ def _stops(eq, h, theta, gain, discount):
 
 
 def _evaluate_policy(eq, h, theta, gain, discount):
-    """Value (m,) and gain of the policy that is best at `theta` and `gain`."""
-    zero = eq.zero
+    """Value (m,), 0 at inventory 0, and gain of the policy that is best at `theta` and `gain`."""
     reward = h.change - flow_times(eq, h, theta)
     stop = None
     if eq.taker in ("lot", "flatten"):
         stop = _stops(eq, h, theta, gain, discount)
         traded = np.abs(eq.q) if eq.taker == "flatten" else 1
         reward = np.where(stop, -eq.cost * eq.size * traded, reward)
-    if discount > 0:
-        return solve_linear(eq, h, discount, 1.0, reward[:, None], stop)[:, 0], 0.0
-    left = exit_rates(eq, h) + (0 if stop is None else stop) + (eq.q == 0)
+    left = exit_rates(eq, h) + (0 if stop is None else stop) + (eq.q == 0) + discount
     if not np.all(left > 0):
         raise ValueError(
             f"market must fill some order worth filling at every inventory; none at {eq.q[left <= 0][0]}, so that the"
             f" position is kept for ever and there is no one gain"
         )
     ones = np.ones(len(theta)) if stop is None else (~stop).astype(float)
+    anchor = _anchor(eq, h, stop)
     rhs = np.column_stack([reward, -ones])
-    rhs[zero] = 0.0
-    x, slope = solve_linear(eq, h, 0.0, 1.0, rhs, stop, anchored=True).T
-    at_zero = [flow_times(eq, h, column)[zero] for column in (x, slope)]
-    gain = (reward[zero] + at_zero[0]) / (1 - at_zero[1])
-    return x + gain * slope, float(gain)
+    rhs[anchor] = 0.0
+    x, slope = solve_linear(eq, h, discount, 1.0, rhs, stop, anchor).T
+    at_anchor = [flow_times(eq, h, column)[anchor] for column in (x, slope)]
+    gain = (reward[anchor] + at_anchor[0]) / (1 - at_anchor[1])
+    value = x + gain * slope
+    return value - value[eq.zero], float(gain + discount * value[eq.zero])
+
+
+def _anchor(eq, h, stop):
+    """Index of an inventory that is often returned to: 0, unless fills carry the maker to another 1000 times as often.
+
+    Values relative to an inventory that is hardly ever reached again are differences of huge numbers.
+    """
+    up, down = (np.log(np.maximum(flow, 1e-300)) for flow in (h.bid_flow, h.ask_flow))
+    log_law = np.append(0.0, np.cumsum(up[:-1] - down[1:]))  # detailed balance of the fills between neighbours
+    if stop is not None:
+        log_law[stop] = -np.inf
+    best = int(np.argmax(log_law))
+    return best if log_law[best] > log_law[eq.zero] + np.log(1000) else eq.zero
 
 
 def _on_grid(eq, market, distances, discount):
@@ -235,4 +269,4 @@ def _on_grid(eq, market, distances, discount):
                 f" {distances[index[end][0]]:g}, an end of the grid"
             )
         tables.append(np.where(side.quoted, distances[index], np.nan))
-    return Stationary(eq.q, *tables, value, gain, np.zeros(len(eq.q), bool), eq)
+    return Stationary(eq.q, *tables, *_discounted(value, gain, discount), np.zeros(len(eq.q), bool), eq)

@@ -66,12 +66,9 @@ class Quotes:
     target: int | None = None
 
     def __post_init__(self):
-        for name in ("horizon", "size", "cost"):
-            if np.ndim(getattr(self, name)) > 0:
-                raise ValueError(f"{name} must be one number; got {getattr(self, name)!r}")
         horizon = positive("horizon", self.horizon, "end of trading, time")
         times = finite("times", np.atleast_1d(self.times), "time")
-        if times.ndim != 1 or times[0] != 0 or np.any(np.diff(times) <= 0) or times[-1] >= horizon:
+        if times.ndim != 1 or len(times) == 0 or times[0] != 0 or np.any(np.diff(times) <= 0) or times[-1] >= horizon:
             raise ValueError(f"times must increase from 0 and stay below horizon = {horizon:g}; got {times!r}")
         inventory = np.atleast_1d(np.array(self.inventory))  # a copy: it is made read-only below
         if inventory.ndim != 1 or inventory.dtype.kind not in "iu" or np.any(np.diff(inventory) != 1):
@@ -116,10 +113,12 @@ class Quotes:
 
 
 def _table(name, values, times, inventory):
-    table = np.asarray(values, float)
+    table = np.asarray(values)
+    if table.dtype.kind not in "iuf":
+        raise ValueError(f"{name} must be numbers, or NaN where the side is not quoted (price); got {values!r}")
     shape = (len(times), len(inventory))
     try:
-        table = np.broadcast_to(table, shape).copy()
+        table = np.broadcast_to(table, shape).astype(float)
     except ValueError:
         raise ValueError(f"{name} must have shape (times, inventory) = {shape}; got {table.shape}") from None
     if np.any(np.isinf(table)):

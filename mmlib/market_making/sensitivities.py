@@ -14,9 +14,11 @@ from numba import njit
 
 from mmlib.checks import nonnegative
 from mmlib.market_making import glft
+from mmlib.market_making.market import exponential
 from mmlib.market_making.quotes import inventory_grid, time_grid
 
 PARAMETERS = ("sigma", "A", "k", "gamma", "mu")
+MOST_WORK = 1e7  # steps times inventories; some 10 s
 
 
 def derivatives(market, gamma, horizon, max_inventory, steps, xi=None):
@@ -47,15 +49,14 @@ def derivatives(market, gamma, horizon, max_inventory, steps, xi=None):
     Raises
     ------
     ValueError
-        If an argument is out of range; the message names it.
+        If an argument is out of range, or the solver would need too many steps; the message names it.
     """
+    exponential(market)
     gamma = nonnegative("gamma", gamma, "penalty of inventory risk, 1/currency")
     aversion = gamma if xi is None else nonnegative("xi", xi, "aversion to the risk of fills, 1/currency")
     times, q = time_grid(horizon, steps), inventory_grid(max_inventory).astype(float)
     sigma, k, mu = market.sigma, market.k, market.mu
-    _, C = glft.constants(market, aversion)
-    toll = market.fee + 0.5 * market.impact
-    eta = market.A * C * np.exp(-k * toll)
+    toll, eta = market.fee + 0.5 * market.impact, glft.eta(market, aversion)
     f, f_x, log_c_x = _mark_up(aversion / k)
     x_k, x_gamma = -aversion / k**2, 1 / k if xi is None else 0.0
     diagonal = k * (mu * q - 0.5 * gamma * sigma**2 * q**2)
@@ -65,7 +66,14 @@ def derivatives(market, gamma, horizon, max_inventory, steps, xi=None):
     )
     log_eta_p = np.array([0.0, 1 / market.A, log_c_x * x_k - toll, log_c_x * x_gamma, 0.0])
     c1_p = [0.0, 0.0, (f_x * x_k - f / k) / k, f_x * x_gamma / k, 0.0]
-    start = np.minimum(0.5 * k * market.impact * (2 * q[:-1] + 1), 600.0)  # as in glft
+    work = horizon * (np.max(diagonal) - np.min(diagonal) + 2 * eta) * len(q)
+    if work > MOST_WORK:
+        raise ValueError(
+            f"horizon must be shorter, or sigma, mu, gamma, A, max_inventory or a rebate smaller, for the explicit"
+            f" steps of the solver (their number times that of inventories at most {MOST_WORK:g}); got {work:.3g}"
+        )
+    most = glft.largest_start(eta)
+    start = np.clip(0.5 * k * market.impact * (2 * q[:-1] + 1), -most, most)
     tangent = np.array([zero, zero, -0.5 * market.impact * q**2, zero, zero])
     u, s = _tangents(start, tangent, diagonal, eta, diagonal_p, log_eta_p, horizon - times[::-1])
     out = {}

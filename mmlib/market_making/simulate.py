@@ -27,7 +27,7 @@ import pandas as pd
 from mmlib import risk
 from mmlib.checks import choice, integer, nonnegative
 from mmlib.market_making import kernels
-from mmlib.market_making.fills import bernoulli_probabilities, fills, start_index
+from mmlib.market_making.fills import bernoulli_probabilities, continuous_fills, fills, start_index
 
 SCHEMES = ("bernoulli", "continuous")
 
@@ -155,7 +155,8 @@ def run(
     ------
     ValueError
         If an argument is outside its range; in the Bernoulli scheme also if the market or the times do not fit it (see
-        `fills.bernoulli_probabilities`); if a fill rate is not finite.
+        `fills.bernoulli_probabilities`), in the continuous one if quotes fill absurdly fast on both sides
+        (`fills.continuous_fills`); if a fill rate is not finite.
     """
     paths = integer("paths", paths, least=1, meaning="number of paths")
     seed = integer("seed", seed, least=0, most=2**63 - 1, meaning="seed of the random streams")
@@ -203,7 +204,7 @@ def _thresholds(probability):
 
 
 def _continuous(market, quotes, paths, seed, start, liquidation, samples):
-    table = fills(market, quotes)
+    table = continuous_fills(market, quotes)
     return kernels.continuous(
         seed,
         paths,

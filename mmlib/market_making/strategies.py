@@ -17,7 +17,7 @@ numbers is nearly optimal. `wrong_folk_formula` is here to be measured, not used
 
 import numpy as np
 
-from mmlib.checks import finite
+from mmlib.checks import number
 from mmlib.market_making import glft
 from mmlib.market_making.quotes import Quotes, inventory_grid, one_sided, time_grid
 
@@ -71,8 +71,8 @@ def linear_skew(half_spread, skew, horizon, max_inventory, steps):
     ValueError
         If an argument is not finite or outside its range.
     """
-    half_spread = finite("half_spread", half_spread, "distance from the mid at inventory 0, price")
-    skew = finite("skew", skew, "shift of the quotes per order held, price")
+    half_spread = number("half_spread", half_spread, "distance from the mid at inventory 0, price")
+    skew = number("skew", skew, "shift of the quotes per order held, price")
     times, q = time_grid(horizon, steps), inventory_grid(max_inventory)
     bid, ask = (np.tile(half_spread + sign * skew * q, (len(times), 1)) for sign in (1, -1))
     return Quotes(times, q, *one_sided(q, bid, ask), horizon)
@@ -105,7 +105,7 @@ def hard_boundary(half_spread, cost, horizon, max_inventory, steps, target=None)
     ValueError
         If an argument is not finite or outside its range.
     """
-    half_spread = finite("half_spread", half_spread, "distance from the mid, price")
+    half_spread = number("half_spread", half_spread, "distance from the mid, price")
     times, q = time_grid(horizon, steps), inventory_grid(max_inventory)
     return Quotes(times, q, half_spread, half_spread, horizon, limit=q[-1], cost=cost, target=target)
 

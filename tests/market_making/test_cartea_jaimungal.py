@@ -172,3 +172,30 @@ def test_quotes_are_symmetric_monotone_and_free_of_units(phi, alpha, A, k, Q, pr
 def test_a_bad_argument_is_named(change, name):
     with pytest.raises(ValueError, match=f"^{name} must be"):
         cartea_jaimungal.quotes(BOOK, **{**PROBLEM, "steps": 3, **change})
+
+
+@pytest.mark.parametrize("phi, mu", [(100.0, 0.0), (0.01, 0.0), (0.2, 3.0), (0.2, -30.0)])
+def test_the_gain_keeps_its_digits_on_a_wide_grid(phi, mu):
+    """Inventories that are never held change nothing; LAPACK's rounding grows with kappa phi q² (3e-8 at 100)."""
+    market = Market(sigma=2.0, A=140.0, k=1.5, mu=mu)
+    enough = cartea_jaimungal.gain(market, phi, 150)
+    assert cartea_jaimungal.gain(market, phi, 3000) == pytest.approx(enough, abs=1e-11)
+    mpmath.mp.dps = 40
+    q = [mpmath.mpf(n) for n in range(-8, 9)]
+    K = mpmath.diag([market.k * (market.mu * n - mpmath.mpf(phi) * n**2) for n in q])
+    for i in range(16):
+        K[i, i + 1] = K[i + 1, i] = market.A * mpmath.exp(-1)
+    exact = mpmath.eigsy(K, eigvals_only=True)[16] / market.k
+    assert cartea_jaimungal.gain(market, phi, 8) == pytest.approx(float(exact), abs=1e-10)
+
+
+@pytest.mark.parametrize("fee", [-1000.0, 1000.0])
+def test_a_fee_beyond_what_the_exponential_holds_is_refused(fee):
+    market = Market(sigma=2.0, A=140.0, k=1.5, fee=fee)
+    for call in (
+        lambda: cartea_jaimungal.quotes(market, 0.1, 0.1, 1.0, 3, 2),
+        lambda: cartea_jaimungal.value(market, 0.1, 0.1, 1.0, 3),
+        lambda: cartea_jaimungal.gain(market, 0.1, 3),
+    ):
+        with pytest.raises(ValueError, match=r"fee \+ impact/2 must be >= -200 and <= 200"):
+            call()

@@ -5,8 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from mmlib.market_making import Market, Quotes
-from mmlib.market_making.fills import bernoulli_probabilities, fills, start_index
+from mmlib.market_making import Market, Quotes, avellaneda_stoikov, evaluate, simulate, strategies
+from mmlib.market_making.fills import bernoulli_probabilities, continuous_fills, fills, start_index
+from mmlib.market_making.intensity import Exponential, Measured, TwoSidedMarket
 
 NAN = np.nan
 MARKET = Market(sigma=2.0, A=10.0, k=2.0, impact=0.1, fee=0.01)
@@ -84,6 +85,58 @@ def test_unequal_steps_and_impact_are_refused_in_the_bernoulli_scheme():
 def test_the_start_must_be_on_the_grid():
     quotes = limited()
     assert [start_index(quotes, q) for q in (-2, 0, 2)] == [0, 2, 4]
-    for bad in (3, 0.5, NAN):
+    for bad in (3, 0.5, NAN, True, [0], None):
         with pytest.raises(ValueError, match=r"inventory must be one of -2, \.\.\., 2"):
             start_index(quotes, bad)
+
+
+@pytest.mark.parametrize("h", [-6.5, -12.0, -20.0])
+def test_absurdly_fast_fills_on_both_sides_are_refused_in_continuous_time(h):
+    """140 exp(−1.5 h)·½ round trips in a row: 1.2 million at −6.5. Each route gave garbage, NaN or no answer."""
+    market, quotes = Market(2.0, 140.0, 1.5), strategies.constant_spread(h, 1.0, 5, 2)
+    for judge in (
+        lambda: evaluate.moments(market, quotes, "continuous"),
+        lambda: evaluate.certainty_equivalent(market, quotes, 0.1),
+        lambda: evaluate.profit_law(market, quotes),
+        lambda: simulate.run(market, quotes, paths=10, scheme="continuous"),
+    ):
+        with pytest.raises(
+            ValueError, match=rf"bid must be a distance at which .* times 0.5\); got {h:g}, with the ask"
+        ):
+            judge()
+
+
+@pytest.mark.parametrize("target", [0, 1, 2])
+@pytest.mark.parametrize("side", ["bid", "ask"])
+def test_absurdly_fast_cuts_at_a_limit_are_refused_although_one_side_makes_them_alone(side, target):
+    distances = {"bid": np.full((1, 5), 1.0), "ask": np.full((1, 5), 1.0), side: np.full((1, 5), -10.0)}
+    quotes = Quotes([0.0], np.arange(-2, 3), **distances, horizon=1.0, limit=2, target=target)
+    with pytest.raises(ValueError, match=f"{side} must be a distance at which the inventory goes round"):
+        continuous_fills(MARKET, quotes)
+
+
+def test_up_to_the_bound_the_profit_does_not_depend_on_how_the_table_is_cut():
+    """0.8e5 round trips in a row against 64 rows of 1250, which lose 4000 times fewer digits."""
+    market = Market(2.0, 140.0, 1.5)
+    one, many = (evaluate.moments(market, strategies.constant_spread(-4.2, 1.0, 5, n), "continuous") for n in (1, 64))
+    assert one.std == pytest.approx(many.std, rel=1e-6)
+    assert one.mean == pytest.approx(many.mean, rel=1e-10)
+    np.testing.assert_allclose(one.inventory_law, 1 / 11, rtol=0, atol=1e-10)
+
+
+def test_one_side_may_fill_as_fast_as_it_likes():
+    quotes = avellaneda_stoikov.quotes(Market(2.0, 140.0, 1.5), 3.0, 1.0, 20, 200)
+    f = continuous_fills(Market(2.0, 140.0, 1.5), quotes)
+    assert f.bid_rate.max() > 1e100
+
+
+def test_the_rate_at_the_mid_is_that_of_the_nearest_measured_distance():
+    """Nobody quotes nearer than 0.1, where the rate is 5: with 5 steps in a unit of time the probability there is 1."""
+    market = TwoSidedMarket(1.0, Measured([0.1, 0.5, 1.0], [5.0, 2.0, 1.0]))
+    bid, _, _ = bernoulli_probabilities(market, strategies.constant_spread(0.5, 1.0, 5, 5))
+    assert bid[0, 0] == pytest.approx(0.4)
+    with pytest.raises(ValueError, match=r"steps must be >= 5 .* at distance 0.1 is <= 1; got 4"):
+        bernoulli_probabilities(market, strategies.constant_spread(0.5, 1.0, 5, 4))
+    below = TwoSidedMarket(1.0, Measured([-0.5, -0.1], [9.0, 7.0]), Exponential(8.0, 1.0))
+    with pytest.raises(ValueError, match=r"steps must be >= 8 .* at distance 0 is"):
+        bernoulli_probabilities(below, strategies.constant_spread(-0.2, 1.0, 5, 7))

@@ -17,7 +17,16 @@ from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
 from scipy.linalg import expm
 
-from mmlib.market_making import Market, avellaneda_stoikov, evaluate, glft
+from mmlib.market_making import (
+    Market,
+    avellaneda_stoikov,
+    cartea_jaimungal,
+    evaluate,
+    glft,
+    liquidation,
+    sensitivities,
+)
+from mmlib.market_making.intensity import Exponential, TwoSidedMarket
 
 PUBLISHED = Path(__file__).parents[2] / "data/published"
 SOLVER = 5e-9
@@ -418,3 +427,27 @@ def test_a_bad_argument_is_refused_by_name(rule, change, message):
     arguments = dict(market=Market(2.0, 140.0, 1.5), gamma=0.1, horizon=1.0, max_inventory=5, steps=4)
     with pytest.raises(ValueError, match=message):
         rule(**(arguments | change))
+
+
+@pytest.mark.parametrize("market", [None, TwoSidedMarket(2.0, Exponential(140.0, 1.5))])
+def test_models_of_exponential_intensities_refuse_any_other_market_by_name(market):
+    for call in (
+        lambda: glft.quotes(market, 0.1, 1.0, 3, 2),
+        lambda: glft.value(market, 0.1, 1.0, 3),
+        lambda: glft.constants(market, 0.1),
+        lambda: avellaneda_stoikov.quotes(market, 0.1, 1.0, 3, 2),
+        lambda: cartea_jaimungal.quotes(market, 0.1, 0.1, 1.0, 3, 2),
+        lambda: cartea_jaimungal.gain(market, 0.1, 3),
+        lambda: liquidation.quotes(market, 0.1, 1.0, 3, 0.1, 2),
+        lambda: sensitivities.derivatives(market, 0.1, 1.0, 3, 2),
+    ):
+        with pytest.raises(ValueError, match=r"^market must be a Market \(exponential intensities\); got"):
+            call()
+
+
+def test_the_largest_flows_at_the_start_are_finite():
+    """A start of ±600 times the largest eta, exp(300), would overflow. Far from the horizon v does not know its start:
+    an impact of 400 moves the quotes by half of it, as a fee of 200 does."""
+    market, plain = Market(0.0, 140.0, 1.5, fee=-399.0, impact=400.0), Market(0.0, 140.0, 1.5, fee=-199.0)
+    one, other = (glft.quotes(m, 0.0, 1.0, 3, 1) for m in (market, plain))
+    np.testing.assert_allclose(one.bid, other.bid, rtol=0, atol=1e-7)

@@ -1,6 +1,7 @@
 """HJB solvers: against the exact solution, manufactured solutions, decision processes, brute force and each other."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from quantecon.markov import DiscreteDP
 from scipy.linalg import expm
 
-from mmlib.market_making import Market, evaluate, glft, hjb, simulate
+from mmlib.market_making import Market, cartea_jaimungal, evaluate, glft, hjb, simulate
 from mmlib.market_making.intensity import Exponential, Linear, Logistic, Measured, PowerLaw, TwoSidedMarket
 
 AS = Market(sigma=2.0, A=140.0, k=1.5)
@@ -385,7 +386,7 @@ def test_a_steep_wall_is_solved_implicitly_and_refused_explicitly():
     assert np.all(np.isfinite(found.value)) and np.all(np.diff(found.value[0, 6:]) <= 0)
     with pytest.raises(ValueError, match="steps must be >= about"):
         hjb.solve(AS, horizon=0.5, max_inventory=6, steps=50, gamma=0.1, terminal=wall, scheme="explicit")
-    with pytest.raises(ValueError, match="penalties must leave fill rates that can be represented; at inventory -4"):
+    with pytest.raises(ValueError, match=r"penalties, .* must leave fill rates .*; at inventory -4"):
         hjb.solve(AS, horizon=0.5, max_inventory=6, steps=50, gamma=0.1, terminal=lambda q: 20 * wall(q))
 
 
@@ -469,3 +470,68 @@ def test_the_discounted_value_tends_to_the_gain():
     gaps = [rho * hjb.policy_iteration(POWER, discount=rho, **options).value[5] - limit.gain for rho in rates]
     assert gaps[0] / gaps[1] == pytest.approx(10, rel=0.05)
     assert abs(gaps[1]) < 1e-3 * limit.gain
+
+
+@pytest.mark.parametrize("mu", [200.0, 500.0, -500.0, 1000.0, 5000.0])
+def test_a_steep_drift_is_solved_although_the_maker_hardly_ever_returns_to_zero(mu):
+    """Against the largest eigenvalue of the linear equation, which has neither a march nor an anchor."""
+    market = replace(AS, mu=mu)
+    got = hjb.policy_iteration(market, max_inventory=5, gamma=0.1, xi=0.0)
+    assert got.gain == pytest.approx(cartea_jaimungal.gain(market, 0.2, 5), rel=1e-13)
+    assert got.value[5] == 0
+    averse = hjb.policy_iteration(market, max_inventory=5, gamma=0.1)
+    assert averse.gain < got.gain
+
+
+@pytest.mark.parametrize("fee", [-100.0, 100.0, 1000.0])
+def test_extreme_fees_are_solved_while_rates_can_be_represented(fee):
+    gain = hjb.policy_iteration(replace(AS, fee=fee), max_inventory=5, gamma=0.1, xi=0.0).gain
+    expected = cartea_jaimungal.gain(replace(AS, fee=fee), 0.2, 5) if fee < 200 else 0.0
+    assert gain == pytest.approx(expected, rel=1e-12, abs=1e-15)
+
+
+def test_a_rebate_whose_rates_overflow_is_named():
+    with pytest.raises(ValueError, match="mu, impact, fee and gamma must leave fill rates that can be represented"):
+        hjb.policy_iteration(replace(AS, fee=-1000.0), max_inventory=5, gamma=0.1, xi=0.0)
+
+
+@pytest.mark.parametrize("discount", [1e-4, 1e-6, 1e-8, 1e-10, 1e-12])
+def test_a_small_discount_loses_no_digits(discount):
+    """discount·value and the quotes tend to the long-run gain and quotes at the rate of the discount; and the solver
+    on a fine grid of distances, which starts from no march, agrees. It went round for ever at 1e-10."""
+    problem = dict(max_inventory=5, gamma=0.1, xi=0.0)
+    never, got = (hjb.policy_iteration(AS, discount=d, **problem) for d in (0.0, discount))
+    assert discount * got.value[5] == pytest.approx(never.gain, abs=0.15 * discount + 1e-12)
+    np.testing.assert_allclose(got.bid, never.bid, rtol=0, atol=0.01 * discount + 1e-13)
+    grid = hjb.policy_iteration(AS, discount=discount, distances=np.linspace(-1, 3, 40_001), **problem)
+    np.testing.assert_allclose(got.value, grid.value, rtol=1e-8)
+    assert got.gain == grid.gain == 0
+
+
+def test_a_discount_that_leaves_no_finite_value_is_named():
+    with pytest.raises(ValueError, match="discount must leave a value that can be represented"):
+        hjb.policy_iteration(AS, max_inventory=5, gamma=0.1, xi=0.0, discount=1e-307)
+
+
+@pytest.mark.parametrize("taker, target", [("limit", 0), ("limit", 1), ("lot", None), ("flatten", None)])
+def test_a_steep_drift_with_a_taker_is_a_long_horizon(taker, target):
+    """The gain is the growth of the finite-horizon value, which no anchor enters."""
+    problem = dict(max_inventory=4, gamma=0.1, xi=0.0, taker=taker, taker_cost=0.3, target=target)
+    market = replace(AS, mu=60.0)
+    value = hjb.solve(market, horizon=4.0, steps=8000, **problem).value
+    growth = (value[0, 4] - value[4000, 4]) / 2.0
+    assert hjb.policy_iteration(market, **problem).gain == pytest.approx(growth, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (dict(source=3), "source must be a function of time and inventories"),
+        (dict(source=lambda t, q: np.ones(3)), "source must give one value for each of the 7 inventories"),
+        (dict(taker="lot", taker_cost=np.ones(7)), "taker_cost must be one number"),
+        (dict(gamma=[0.1]), "gamma must be one number"),
+    ],
+)
+def test_a_source_or_an_array_that_does_not_fit_is_named(change, message):
+    with pytest.raises(ValueError, match=message):
+        hjb.solve(**dict(market=AS, horizon=1.0, max_inventory=3, steps=2) | change)

@@ -158,3 +158,32 @@ def test_a_bad_argument_is_named(change, name):
     arguments = dict(gamma=0.05, horizon=300.0, inventory=6, penalty=3.0, steps=3)
     with pytest.raises(ValueError, match=f"^{name} must be"):
         liquidation.quotes(MARKET, **{**arguments, **change})
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (dict(market=Market(2.0, 140.0, 1.5, fee=-1000.0)), r"fee \+ impact/2 must be >= -200"),
+        (dict(penalty=-1000.0), "penalty must be >= -200 and finite"),
+        (
+            dict(market=Market(5.0, 10.0, 1.5), gamma=10.0, horizon=10.0, inventory=50),
+            "horizon must be shorter, or sigma",
+        ),
+        (dict(penalty=[1.0]), "penalty must be one number"),
+    ],
+)
+def test_what_cannot_be_solved_is_refused_at_once(change, message):
+    good = dict(market=Market(2.0, 140.0, 1.5), gamma=0.1, horizon=1.0, inventory=3, penalty=1.0, steps=2)
+    with pytest.raises(ValueError, match=message):
+        liquidation.quotes(**good | change)
+
+
+@pytest.mark.parametrize("fee", [-199.0, 0.0, 199.0])
+def test_the_extreme_penalties_that_are_accepted_are_solved(fee):
+    """b = −200: w_1 = exp(300) + eta tau, so the last ask is c1 + fee + 200. Any b from 600/k on is as good as ∞:
+    w_1 = eta tau, so it is c1 + fee + ln(eta tau)/k."""
+    market = Market(0.0, 140.0, 1.5, fee=fee)
+    low, high = (liquidation.quotes(market, 0.0, 1.0, 3, b, 1).ask[0, 1] for b in (-200.0, 1e308))
+    eta_tau = 140 * np.exp(-1 - 1.5 * fee)
+    assert low == pytest.approx(1 / 1.5 + fee + np.logaddexp(300, np.log(eta_tau)) / 1.5, abs=1e-9)
+    assert high == pytest.approx(1 / 1.5 + fee + np.log(eta_tau) / 1.5, abs=1e-9)

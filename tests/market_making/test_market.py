@@ -39,7 +39,8 @@ def test_frictions_are_absent_unless_given():
         ({"impact": -0.1}, "impact must be >= 0 and finite"),
         ({"fee": math.nan}, "fee must be finite"),
         ({"A": "140"}, "A must be > 0 and finite .*; got '140'"),
-        ({"sigma": [1.0, 2.0]}, r"sigma must be one number; got \[1.0, 2.0\]"),
+        ({"A": 10**400}, "A must be > 0 and finite"),
+        ({"sigma": [1.0, 2.0]}, r"sigma must be one number, >= 0 and finite .*; got \[1.0, 2.0\]"),
     ],
 )
 def test_a_bad_market_is_refused_by_name(change, message):

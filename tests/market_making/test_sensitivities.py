@@ -127,3 +127,30 @@ def test_small_aversion_is_the_limit_of_none():
 def test_a_bad_argument_is_named(arguments, name):
     with pytest.raises(ValueError, match=f"^{name} must be"):
         sensitivities.derivatives(PLAIN, *arguments)
+
+
+@pytest.mark.parametrize("name", sensitivities.PARAMETERS)
+def test_an_impact_forgotten_at_once_leaves_the_derivatives_of_the_quotes(name):
+    """From impact 62 on the start of the ratios is cut at ±600 (19 k impact/2 at inventory 9): their tangents are
+    forgotten too, so that central differences of the quotes agree."""
+    market = replace(PLAIN, impact=100.0)
+    got = sensitivities.derivatives(market, 0.1, 1.0, 10, 2)[name]
+    h = 1e-3
+
+    def moved(by):
+        return glft.quotes(
+            market if name == "gamma" else replace(market, **{name: getattr(market, name) + by}),
+            0.1 + by * (name == "gamma"), 1.0, 10, 2,
+        )  # fmt: skip
+
+    up, down = moved(h), moved(-h)
+    for side, derivative in zip(("bid", "ask"), got, strict=True):
+        difference = (getattr(up, side) - getattr(down, side)) / (2 * h)
+        np.testing.assert_allclose(derivative, difference, rtol=1e-3, atol=1e-4)
+
+
+def test_what_would_take_too_many_steps_or_overflow_is_refused():
+    with pytest.raises(ValueError, match="horizon must be shorter, or sigma"):
+        sensitivities.derivatives(Market(5.0, 10.0, 1.5), 10.0, 10.0, 50, 2)
+    with pytest.raises(ValueError, match=r"fee \+ impact/2 must be >= -200"):
+        sensitivities.derivatives(Market(2.0, 140.0, 1.5, fee=-1000.0), 0.1, 1.0, 3, 2)

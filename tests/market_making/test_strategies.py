@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmlib.market_making import Market, evaluate, glft, simulate, strategies
+from mmlib.market_making import Market, cartea_jaimungal, evaluate, glft, simulate, strategies
+from mmlib.market_making.intensity import Exponential, TwoSidedMarket
 
 MARKET = Market(sigma=2.0, A=140.0, k=1.5)
 GRID = dict(horizon=1.0, max_inventory=4, steps=3)
@@ -186,3 +187,23 @@ def test_with_nothing_at_stake_the_wrong_formula_quotes_half_the_monopoly_mark_u
     market = Market(sigma=0.0, A=140.0, k=1.5, fee=0.02)
     quotes = strategies.wrong_folk_formula(market, gamma=0.0, horizon=1e-9, max_inventory=3, steps=1)
     np.testing.assert_allclose(quotes.bid[0, :-1], 1 / 3.0, rtol=1e-6)
+
+
+def test_an_array_where_one_number_is_meant_is_refused():
+    market, quotes = MARKET, strategies.constant_spread(0.5, 1.0, 5, 200)
+    many = np.arange(11.0)
+    for name, call in (
+        ("half_spread", lambda: strategies.constant_spread(many, 1.0, 5, 3)),
+        ("skew", lambda: strategies.linear_skew(0.5, many, 1.0, 5, 3)),
+        ("cost", lambda: strategies.hard_boundary(0.5, many, 1.0, 5, 3)),
+        ("horizon", lambda: strategies.constant_spread(0.5, [1.0], 5, 3)),
+        ("liquidation_cost", lambda: evaluate.moments(market, quotes, liquidation_cost=many)),
+        ("liquidation_cost", lambda: simulate.run(market, quotes, 10, liquidation_cost=many)),
+        ("gamma", lambda: evaluate.certainty_equivalent(market, quotes, [0.1])),
+        ("size", lambda: glft.quotes(market, 0.1, 1.0, 3, 2, size=[1.0])),
+        ("phi", lambda: cartea_jaimungal.quotes(market, np.full(6, 0.1), 0.1, 1.0, 3, 2)),
+        ("sigma", lambda: TwoSidedMarket([1, 2], Exponential(1.0, 1.0))),
+        ("A", lambda: Exponential(np.array([1.0, 2.0]), 1.0)),
+    ):
+        with pytest.raises(ValueError, match=f"^{name} must be one number, "):
+            call()
