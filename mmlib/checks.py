@@ -83,7 +83,8 @@ def integer(name, value, least=None, most=None, meaning=""):
         most = 2**63 - 1 if most is None and whole >= 2**63 else most
         if (least is None or whole >= least) and (most is None or whole <= most):
             return whole
-    bounds = ([f">= {least}"] if least is not None else []) + ([f"<= {most}"] if most is not None else [])
+    limits = [(sign, limit) for sign, limit in ((">=", least), ("<=", most)) if limit is not None]
+    bounds = [f"{sign} {limit if abs(limit) < 2**64 else f'{limit:.3g}'}" for sign, limit in limits]
     raise _error(name, " and ".join(["an integer", *bounds]), meaning, value)
 
 

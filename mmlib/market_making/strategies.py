@@ -61,15 +61,9 @@ def linear_skew(half_spread, skew, horizon, max_inventory, steps):
     horizon, max_inventory, steps
         As for `constant_spread`.
 
-    Returns
-    -------
-    Quotes
-        Tables of shape (steps, 2·max_inventory + 1).
-
-    Raises
-    ------
-    ValueError
-        If an argument is not finite or outside its range.
+    Returns, Raises
+    ---------------
+    As for `constant_spread`.
     """
     half_spread = number("half_spread", half_spread, "distance from the mid at inventory 0, price")
     skew = number("skew", skew, "shift of the quotes per order held, price")
@@ -155,15 +149,9 @@ def wrong_folk_formula(market, gamma, horizon, max_inventory, steps):
     horizon, max_inventory, steps
         As for `constant_spread`.
 
-    Returns
-    -------
-    Quotes
-        Tables of shape (steps, 2·max_inventory + 1).
-
-    Raises
-    ------
-    ValueError
-        If an argument is not finite or outside its range.
+    Returns, Raises
+    ---------------
+    As for `constant_spread`.
     """
     right = glft.quotes(market, gamma, horizon, max_inventory, steps)
     mark_up, _ = glft.constants(market, gamma, right.size)
