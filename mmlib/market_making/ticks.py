@@ -131,7 +131,7 @@ def solve(
     kept = choices._replace(allowed=choices.allowed & ~forbidden)
     some = divmod(kept.allowed.reshape(len(q), -1).argmax(1), kept.allowed.shape[2])  # any pair at each inventory
     possible = bool(kept.allowed.any((1, 2)).all())
-    free, value = _howard(kept, kept.allowed, some) if possible else (None, None)
+    free, value = _howard(kept, some) if possible else (None, None)
     if possible and (not monotone or _is_monotone(free)):
         best, bound = free, value + 1e-12 * abs(value)
     else:
@@ -204,13 +204,13 @@ def _of_table(choices, table, running=None, scale=1.0):
     return g, bids[:, :, None] + asks[:, None, :] + (running - g)[:, None, None]
 
 
-def _howard(choices, allowed, table, running=None, scale=1.0):
-    """The best table when each level is free in `allowed`, by policy iteration from `table`; and its gain."""
-    m, n, _ = allowed.shape
+def _howard(choices, table, running=None, scale=1.0):
+    """The best table when each level is free in its allowed pairs, by policy iteration from `table`; and its gain."""
+    m, n, _ = choices.allowed.shape
     q = np.arange(m)
     while True:
         g, advantage = _of_table(choices, table, running, scale)
-        flat = np.where(allowed, advantage, -np.inf).reshape(m, -1)
+        flat = np.where(choices.allowed, advantage, -np.inf).reshape(m, -1)
         here = flat[q, table[0] * n + table[1]]
         pick = flat.argmax(1)
         better = flat[q, pick] > here + 1e-12 * (1 + np.abs(flat[q, pick]))
@@ -261,7 +261,7 @@ def _occupation_bounds(choices, table, value, bound):
             for sign, ends in ((1.0, high), (-1.0, low)):
                 reward = nu * choices.running
                 reward[q] += sign
-                _, g = _howard(choices, choices.allowed, table, reward, nu)
+                _, g = _howard(choices, table, reward, nu)
                 end = sign * (g - nu * value)
                 ends[q] = min(ends[q], end) if sign > 0 else max(ends[q], end)
     rounding = 1e-9

@@ -77,7 +77,7 @@ def open(url):
     if not folder.is_dir():
         raise TableError(f"url must be a folder of CSV files or parquet:FOLDER; got {str(url)!r}")
     export = [folder / "inventory.csv", folder / "loans.csv"]
-    if any(path.is_file() and "tradeDate" in _read_csv(path).columns for path in export):
+    if any(path.is_file() and b"tradeDate" in _header(path) for path in export):
         return _from_desk(*export)
     frames = {name: _read_csv(folder / f"{name}.csv", whole=True) for name in COLUMNS}
     _compare_rows(folder, frames)
@@ -170,6 +170,11 @@ def _duckdb():
 
 def _quoted(path):
     return str(path).replace("'", "''")
+
+
+def _header(path):
+    with path.open("rb") as file:
+        return file.readline()
 
 
 def _read_csv(path, whole=False):
