@@ -24,7 +24,6 @@ from scipy.linalg import eigvalsh_tridiagonal
 from mmlib.checks import nonnegative
 from mmlib.market_making import glft
 from mmlib.market_making.glft_kernels import integrate
-from mmlib.market_making.market import exponential
 from mmlib.market_making.quotes import Quotes, inventory_grid, time_grid
 
 
@@ -103,7 +102,6 @@ def gain(market, phi, max_inventory):
     ValueError
         As `quotes`.
     """
-    exponential(market)
     phi = nonnegative("phi", phi, "running penalty, currency/(units² time)")
     q, side = inventory_grid(max_inventory).astype(float), glft.eta(market, 0.0)
     diagonal = market.k * (market.mu * q - phi * q**2)
@@ -135,7 +133,6 @@ def _reached(diagonal, side):
 
 def _solve(market, phi, alpha, tau, q):
     """ln(omega_q/omega_{q+1}), shape (n, 2Q), and ln omega_0, shape (n,), at increasing times to go `tau`."""
-    exponential(market)
     phi = nonnegative("phi", phi, "running penalty, currency/(units² time)")
     alpha = nonnegative("alpha", alpha, "final penalty, currency/units²")
     odd = 2 * q[:-1] + 1.0
