@@ -4,13 +4,14 @@ PORT ?= 8000
 LAB_FLAGS ?=
 VENV := .venv/bin
 UV := $(VENV)/uv
-EXTRAS := --extra book --extra csp --extra lab --extra loan --extra test
+# every extra but `deep`, which has an environment of its own
+EXTRAS := $(addprefix --extra ,book csp forecast kdb kdb-test lab loan order-book rl scale test)
 
 .PHONY: book serve test lab notebooks audit lint bench lock clean
 
 # uv installs the same lock file as pip would, some fifteen times faster
 .venv/ok: requirements.lock pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and f"Python 3.11 is needed (make PYTHON=...); this is {sys.version}")'
+	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13) and f"Python 3.11 to 3.13 is needed (make PYTHON=...); this is {sys.version}")'
 	$(PYTHON) -m venv .venv
 	$(VENV)/python -m pip install --quiet --disable-pip-version-check $$(grep -o '^uv==[^ ]*' requirements.lock)
 	$(UV) pip install --quiet --python $(VENV)/python -r requirements.lock

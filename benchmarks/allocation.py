@@ -14,7 +14,8 @@ import time
 
 import numpy as np
 
-from mmlib.stock_loan import allocation, linear_program
+from mmlib.stock_loan import allocation
+from mmlib.stock_loan._allocation import linear_program
 
 SECURITIES, POOLS, CLIENTS = 5_000, 6, 20
 

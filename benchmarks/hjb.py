@@ -17,8 +17,8 @@ import scipy.sparse as sparse
 from quantecon.markov import DiscreteDP
 
 from mmlib.market_making import Market, hjb
-from mmlib.market_making.hjb_equation import equation
-from mmlib.market_making.hjb_kernels import howard_on_grid
+from mmlib.market_making._hjb_equation import equation
+from mmlib.market_making._kernels.howard import howard_on_grid
 
 RHO = 0.5  # rate of discount, 1/time
 MARKETS = {

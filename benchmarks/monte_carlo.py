@@ -21,7 +21,7 @@ import numba
 import numpy as np
 
 from mmlib.market_making import Market, avellaneda_stoikov, simulate
-from mmlib.market_making.fills import bernoulli_probabilities, fills
+from mmlib.market_making._fills import bernoulli_probabilities, fills
 
 MARKET = Market(sigma=2.0, A=140.0, k=1.5)
 GAMMA, HORIZON, STEPS, Q = 0.1, 1.0, 200, 30

@@ -18,6 +18,7 @@ MODULES = sorted(
     for path in (ROOT / "mmlib").rglob("*.py")
     if path.name not in ("__init__.py", "cli.py")
 )
+PUBLIC = [module for module in MODULES if "._" not in module]
 
 
 def locked():
@@ -66,10 +67,15 @@ def test_importing_the_halves_loads_no_optional_dependency():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_every_module_has_its_place_in_the_api_pages(module):
+@pytest.mark.parametrize("module", PUBLIC)
+def test_every_public_module_has_its_place_in_the_api_pages(module):
     pages = "".join(page.read_text() for page in (ROOT / "book" / "api").glob("*.md"))
     assert re.search(rf"automodule:: {re.escape(module)}\n", pages)
+
+
+def test_private_modules_have_no_api_page():
+    pages = "".join(page.read_text() for page in (ROOT / "book" / "api").glob("*.md"))
+    assert not re.search(r"automodule:: mmlib[\w.]*\._", pages)
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -80,5 +86,5 @@ def test_no_module_is_longer_than_one_sitting(module):
 
 def test_the_halves_do_not_import_each_other():
     for half, other in (("market_making", "stock_loan"), ("stock_loan", "market_making")):
-        for path in (ROOT / "mmlib" / half).glob("*.py"):
+        for path in (ROOT / "mmlib" / half).rglob("*.py"):
             assert f"mmlib.{other}" not in path.read_text(), path

@@ -23,7 +23,7 @@ from scipy.linalg import eigvalsh_tridiagonal
 
 from mmlib.checks import nonnegative
 from mmlib.market_making import glft
-from mmlib.market_making.glft_kernels import integrate
+from mmlib.market_making._kernels.log_ratios import integrate
 from mmlib.market_making.quotes import Quotes, inventory_grid, time_grid
 
 

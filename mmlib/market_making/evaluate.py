@@ -19,8 +19,8 @@ import numpy as np
 from scipy.optimize import bisect
 
 from mmlib.checks import choice, finite, in_interval, nonnegative, positive
-from mmlib.market_making import chain
-from mmlib.market_making.fills import bernoulli_probabilities, continuous_fills, fills, start_index
+from mmlib.market_making._fills import bernoulli_probabilities, continuous_fills, fills, start_index
+from mmlib.market_making._kernels import chain
 
 
 class Moments(NamedTuple):

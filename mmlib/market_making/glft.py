@@ -22,13 +22,13 @@ gamma is the running penalty and xi the aversion to the risk of the fills. xi = 
 xi = 0 is expected profit less ½ gamma sigma² ∫ (q Delta)² dt; both 0 is risk neutral.
 
 Computing v itself fails: it spans more than a double's range at large Q, and its tails are lost far earlier. So the
-solver works with the log-ratios u_q = ln(v_q/v_{q+1}) that the quotes need; see `glft_kernels`.
+solver works with the log-ratios u_q = ln(v_q/v_{q+1}) that the quotes need; see `_kernels.log_ratios`.
 """
 
 import numpy as np
 
 from mmlib.checks import in_interval, nonnegative, positive
-from mmlib.market_making.glft_kernels import integrate
+from mmlib.market_making._kernels.log_ratios import integrate
 from mmlib.market_making.market import exponential
 from mmlib.market_making.quotes import Quotes, inventory_grid, one_sided, time_grid
 

@@ -1,6 +1,6 @@
 """Finite differences for the market-making equation −dθ/dt = F(θ), θ(T) = −g, with any intensity and any penalty.
 
-The equation, F and its Jacobian J are those of `hjb_equation`. Time runs backwards from the horizon in steps dt:
+The equation, F and its Jacobian J are those of `_hjb_equation`. Time runs backwards from the horizon in steps dt:
 
     explicit        θ ← θ + dt F(θ)                                 order 1, monotone only while dt·(flows) <= 1
     implicit        θ' = θ + dt F(θ'), policy iteration             order 1, monotone for every dt
@@ -25,7 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mmlib.checks import choice, finite
-from mmlib.market_making.hjb_equation import (
+from mmlib.market_making._hjb_equation import (
     after_taking,
     equation,
     exercised,
@@ -35,7 +35,7 @@ from mmlib.market_making.hjb_equation import (
     penalty,
     solve_linear,
 )
-from mmlib.market_making.policy import Stationary, constant_limit_quotes, in_domain, policy_iteration
+from mmlib.market_making._hjb_stationary import Stationary, constant_limit_quotes, in_domain, policy_iteration
 from mmlib.market_making.quotes import time_grid
 
 __all__ = ["Solution", "Stationary", "policy_iteration", "solve"]

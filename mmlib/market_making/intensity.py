@@ -25,7 +25,7 @@ from scipy.interpolate import PchipInterpolator, PPoly
 from scipy.special import expit, wrightomega
 
 from mmlib.checks import finite, nonnegative, number, positive
-from mmlib.market_making import intensity_kernels as kernels
+from mmlib.market_making._kernels import intensity as kernels
 
 EVERYWHERE = (-np.inf, np.inf)
 NO_TABLE = (np.empty(0), np.empty((4, 0)))

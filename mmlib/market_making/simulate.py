@@ -26,8 +26,9 @@ import pandas as pd
 
 from mmlib import risk
 from mmlib.checks import choice, integer, nonnegative
-from mmlib.market_making import kernels
-from mmlib.market_making.fills import bernoulli_probabilities, continuous_fills, fills, start_index
+from mmlib.market_making._fills import bernoulli_probabilities, continuous_fills, fills, start_index
+from mmlib.market_making._kernels import monte_carlo as kernels
+from mmlib.numerics import streams
 
 SCHEMES = ("bernoulli", "continuous")
 
@@ -193,7 +194,7 @@ def _bernoulli(market, quotes, paths, seed, start, liquidation, drawdown, sample
         bool(drawdown),
         samples,
     )
-    signs = [np.where(kernels.words(seed, i, kernels.MID, len(bid)) >> 63, 1, -1) for i in range(samples)]
+    signs = [np.where(streams.words(seed, i, kernels.MID, len(bid)) >> 63, 1, -1) for i in range(samples)]
     moves = drift + swing * np.reshape(signs, (samples, len(bid)))
     mid = np.concatenate([np.zeros((samples, 1)), np.cumsum(moves, axis=1)], axis=1)
     return money, counts, wealth, held, mid

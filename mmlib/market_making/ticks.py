@@ -35,8 +35,8 @@ from typing import NamedTuple
 import numpy as np
 
 from mmlib.checks import integer, nonnegative, positive
+from mmlib.market_making._tick_program import load_cp_model, problem, propose, refuse_conflicts
 from mmlib.market_making.quotes import Quotes
-from mmlib.market_making.tick_program import load_cp_model, problem, propose, refuse_conflicts
 
 _MULTIPLIERS = 10.0 ** np.arange(-2, 4)
 BUILDING = 5e-6  #: effort that a pair of offsets and a cut take to be written into CP-SAT's model
@@ -158,7 +158,7 @@ def gain(market, quotes, phi):
     ValueError
         If the table is not of that form.
     """
-    from mmlib.market_making.fills import fills
+    from mmlib.market_making._fills import fills
 
     phi = nonnegative("phi", phi, "running penalty, currency/(units² time)")
     q = quotes.inventory

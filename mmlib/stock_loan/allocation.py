@@ -42,9 +42,9 @@ from scipy import sparse
 
 from mmlib.checks import choice, nonnegative, positive
 from mmlib.stock_loan import duals
-from mmlib.stock_loan.allocation_problem import BP_DAY, Problem, problem, replaced
-from mmlib.stock_loan.decomposition import best_responses, decompose, greedy
-from mmlib.stock_loan.linear_program import EXTERNAL, OVER_BORROW, Program, assemble, maximise
+from mmlib.stock_loan._allocation.decomposition import best_responses, decompose, greedy
+from mmlib.stock_loan._allocation.linear_program import EXTERNAL, OVER_BORROW, Program, assemble, maximise
+from mmlib.stock_loan._allocation.problem import BP_DAY, Problem, problem, replaced
 
 __all__ = ["BP_DAY", "Problem", "Solution", "income", "problem", "replaced", "round_lots", "solve"]
 

@@ -20,7 +20,7 @@ What is assumed, and why (no public data set shows a desk's whole book):
 - **A squeeze**, from 40 % to 65 % of the days, in the special nearest the median fee: demand ×4, the price up to ×4,
   the fee up to ×12, outside supply cut by 60 %.
 
-`market` makes prices and rates, `desk_flow` the loans and locates from them; both draw from one generator, so a seed
+`market` makes prices and rates, `_desk_flow` the loans and locates from them; both draw from one generator, so a seed
 fixes every byte.
 """
 
@@ -29,8 +29,8 @@ import pandas as pd
 from pandas.tseries import holiday
 
 from mmlib import checks
-from mmlib.stock_loan import desk_flow, tables
-from mmlib.stock_loan.schemas import POOL_TYPES
+from mmlib.stock_loan import _desk_flow, tables
+from mmlib.stock_loan._schemas import POOL_TYPES
 
 SECTORS = ("communication", "consumer goods", "energy", "financials", "health", "industrials", "information",
            "materials", "real estate", "retail", "utilities")  # fmt: skip
@@ -74,7 +74,7 @@ def book(securities=200, days=60, clients=12, seed=7, start="2025-08-18", squeez
     frames, path = market(rng, dates, n, squeeze)
     people, lanes = parties(rng, n, clients, path)
     frames |= people
-    frames |= desk_flow.run(rng, dates, frames, path, lanes)
+    frames |= _desk_flow.run(rng, dates, frames, path, lanes)
     return tables.check(tables.Book(**frames))
 
 

@@ -18,8 +18,8 @@ import numpy as np
 from scipy import sparse
 
 from mmlib.checks import choice
-from mmlib.stock_loan.allocation_problem import BP_DAY
-from mmlib.stock_loan.linear_program import maximise
+from mmlib.stock_loan._allocation.linear_program import maximise
+from mmlib.stock_loan._allocation.problem import BP_DAY
 
 UNBOUNDED = 1e7  #: bp a year; a dual this large means that the right-hand side cannot fall
 

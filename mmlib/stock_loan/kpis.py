@@ -19,15 +19,15 @@ days. Over a period of D days:
     recall_rate, bought_in_value   value recalled / value on loan, a day;  dollars
 
 Hence return_to_lendable = utilisation_value × vwaf, and utilisation = daily flow turnover × mean tenure for a book that
-starts and ends empty (Little 1961, Operations Research 9, 383–387). `kpi_sums` has the sums and how they stay exact.
+starts and ends empty (Little 1961, Operations Research 9, 383–387). `_kpi_sums` has the sums and how they stay exact.
 """
 
 import numpy as np
 import pandas as pd
 
 from mmlib import checks
-from mmlib.stock_loan import kpi_sums
-from mmlib.stock_loan.kpi_sums import ATTRIBUTES, B, accrual, accrual_days, loan_days, sums
+from mmlib.stock_loan import _kpi_sums
+from mmlib.stock_loan._kpi_sums import ATTRIBUTES, B, accrual, accrual_days, loan_days, sums
 
 __all__ = ["accrual", "accrual_days", "bill", "concentration", "days_to_cover", "flows", "holding_cost", "loan_days",
            "locates", "sums", "table"]  # fmt: skip
@@ -205,7 +205,7 @@ def _shorts(book):
     date = book.dates.get_indexer(p["trade_date"])
     same = p[["client_id", "security_id"]].eq(p[["client_id", "security_id"]].shift(-1)).all(axis=1).to_numpy()
     stop = np.where(same, np.append(date[1:], 0)[: len(p)], len(book.dates))
-    row, t = kpi_sums.expand(np.arange(len(p)), date, stop)
+    row, t = _kpi_sums.expand(np.arange(len(p)), date, stop)
     return pd.DataFrame({"trade_date": book.dates[t], "security_id": p["security_id"].array[row],
                          "client_id": p["client_id"].array[row], "short": p["quantity"].to_numpy()[row]})  # fmt: skip
 

@@ -5,7 +5,7 @@
 
 Every source yields plain DataFrames by table name and says what to call each in a message; `tables.check` does the
 rest, so equal content gives equal books, types included. A folder of CSV holds either the eleven tables of
-`schemas.COLUMNS`, or two files in the form desks export (fees in basis points a year):
+`_schemas.COLUMNS`, or two files in the form desks export (fees in basis points a year):
 
     inventory.csv   tradeDate, securityId, quantityAvailable, marketPrice
     loans.csv       tradeDate, securityId, counterPartyId, quantityReturned, quantityBorrowed,
@@ -26,7 +26,7 @@ import numpy as np
 import pandas as pd
 
 from mmlib.stock_loan import tables
-from mmlib.stock_loan.schemas import COLUMNS
+from mmlib.stock_loan._schemas import COLUMNS
 from mmlib.stock_loan.tables import Book, TableError
 
 #: The sample shipped with the project.

@@ -29,7 +29,7 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
-from mmlib.stock_loan.schemas import COLUMNS, EVENTS, KEYS, pa
+from mmlib.stock_loan._schemas import COLUMNS, EVENTS, KEYS, pa
 
 MOST = 1e12  #: dollars that a loan, a pool's shares of a name or a request may be worth
 
@@ -40,7 +40,7 @@ class TableError(ValueError):
 
 @dataclass(frozen=True)
 class Book:
-    """The eleven tables: DataFrames with the columns of `schemas.COLUMNS`, in that order, sorted by `schemas.KEYS`."""
+    """The eleven tables: DataFrames with the columns of `COLUMNS`, in that order, sorted by `KEYS`."""
 
     securities: pd.DataFrame
     closes: pd.DataFrame
@@ -138,7 +138,7 @@ def validate(frame, columns, keys, file, first_line=0):
     ----------
     frame : DataFrame
     columns : dict
-        Name -> pandera Column, as in `schemas.COLUMNS`.
+        Name -> pandera Column, as in `_schemas.COLUMNS`.
     keys : list of str
         Columns that identify a row, and by which the result is sorted.
     file : str

@@ -15,7 +15,8 @@ from scipy.integrate import quad
 from scipy.linalg import expm
 from scipy.stats import norm
 
-from mmlib.market_making import Market, Quotes, avellaneda_stoikov, chain, evaluate, glft
+from mmlib.market_making import Market, Quotes, avellaneda_stoikov, evaluate, glft
+from mmlib.market_making._kernels import chain
 from mmlib.market_making.quotes import inventory_grid, one_sided, time_grid
 
 DATA = Path(__file__).parents[2] / "data/published"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mmlib.market_making import Market, Quotes, avellaneda_stoikov, evaluate, simulate, strategies
-from mmlib.market_making.fills import bernoulli_probabilities, continuous_fills, fills, start_index
+from mmlib.market_making._fills import bernoulli_probabilities, continuous_fills, fills, start_index
 from mmlib.market_making.intensity import Exponential, Measured, TwoSidedMarket
 
 NAN = np.nan

@@ -19,8 +19,9 @@ from scipy import stats
 from scipy.linalg import expm
 
 from mmlib import risk
-from mmlib.market_making import Market, Quotes, avellaneda_stoikov, evaluate, kernels, simulate
+from mmlib.market_making import Market, Quotes, avellaneda_stoikov, evaluate, simulate
 from mmlib.market_making.quotes import inventory_grid, one_sided, time_grid
+from mmlib.numerics import streams
 
 FOUR_SIGMA = 2 * stats.norm.sf(4)
 SCHEMES = pytest.mark.parametrize("scheme", simulate.SCHEMES)
@@ -241,13 +242,13 @@ def test_the_generator_is_xoroshiro128_plus_plus_seeded_by_splitmix64():
     assert [next(words) for _ in range(4)] == [393217, 669327710093319, 1732421326133921491, 11394790081659126983]
     for seed, path, number in ((0, 0, 0), (7, 12345, 2), (2**63 - 1, 10**9, 1)):
         expected = stream(seed, path, number)
-        assert kernels.words(seed, path, number, 50).tolist() == [next(expected) for _ in range(50)]
+        assert streams.words(seed, path, number, 50).tolist() == [next(expected) for _ in range(50)]
 
 
 @pytest.mark.parametrize("first_bit, bits", [(63, 1), (54, 8), (32, 8), (23, 8), (0, 8)])
 def test_every_part_of_the_words_is_uniform_over_seeds_and_paths(first_bit, bits):
     """1000 seeds × 16 paths × 8 words; the top and bottom of each of the three draws."""
-    words = np.array([kernels.words(seed, path, 0, 8) for seed in range(1000) for path in range(16)])
+    words = np.array([streams.words(seed, path, 0, 8) for seed in range(1000) for path in range(16)])
     counts = np.bincount(((words >> np.uint64(first_bit)) & np.uint64(2**bits - 1)).ravel().astype(int))
     assert len(counts) == 2**bits
     assert stats.chisquare(counts).pvalue > FOUR_SIGMA
@@ -256,9 +257,9 @@ def test_every_part_of_the_words_is_uniform_over_seeds_and_paths(first_bit, bits
 @pytest.mark.parametrize("shift", [(1, 0, 0), (0, 1, 0), (0, 0, 1)], ids=["seed", "path", "stream"])
 def test_neighbouring_streams_are_uncorrelated(shift):
     """Correlation of n independent pairs has standard error 1/√n; also within a word, between its draws."""
-    ours = np.array([kernels.words(s, p, 0, 20) for s in range(50) for p in range(50)]).ravel()
+    ours = np.array([streams.words(s, p, 0, 20) for s in range(50) for p in range(50)]).ravel()
     theirs = np.array(
-        [kernels.words(s + shift[0], p + shift[1], shift[2], 20) for s in range(50) for p in range(50)]
+        [streams.words(s + shift[0], p + shift[1], shift[2], 20) for s in range(50) for p in range(50)]
     ).ravel()
     low = np.uint64(2**31 - 1)
     draws = [draw for w in (ours, theirs) for draw in (w & low, (w >> np.uint64(32)) & low, w >> np.uint64(63))]

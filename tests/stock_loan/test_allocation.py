@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmlib.stock_loan import allocation, decomposition, desk, duals, linear_program
+from mmlib.stock_loan import allocation, desk, duals
+from mmlib.stock_loan._allocation import decomposition, linear_program
 from mmlib.stock_loan.allocation import BP_DAY, Problem, income, replaced, round_lots, solve
 
 books = settings(max_examples=15, deadline=None, derandomize=True)

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from mmlib.stock_loan import desk, sources
-from mmlib.stock_loan.schemas import COLUMNS, POOL_TYPES
+from mmlib.stock_loan._schemas import COLUMNS, POOL_TYPES
 from mmlib.stock_loan.tables import as_of, signed_quantity
 
 

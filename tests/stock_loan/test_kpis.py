@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmlib.stock_loan import desk, kpis, tables
-from mmlib.stock_loan.kpi_sums import ATTRIBUTES
+from mmlib.stock_loan._kpi_sums import ATTRIBUTES
 
 GROUPINGS = [(), ("security_id",), ("client_id",), ("pool_id",), ("sector", "pool_type"), ("bucket", "client_type")]
 RELATIVE = 1e-9  # the accuracy asked of the identities; they hold to a few units in the last place

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from mmlib.stock_loan import allocation, desk, kpis, public_files, sources
-from mmlib.stock_loan.schemas import COLUMNS
+from mmlib.stock_loan._schemas import COLUMNS
 from mmlib.stock_loan.tables import TableError
 
 INVENTORY = """tradeDate,securityId,quantityAvailable,marketPrice

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from mmlib.stock_loan import desk, tables
-from mmlib.stock_loan.schemas import COLUMNS, KEYS
+from mmlib.stock_loan._schemas import COLUMNS, KEYS
 from mmlib.stock_loan.tables import TableError
 
 

@@ -21,10 +21,10 @@ from typing import NamedTuple
 import numpy as np
 
 from mmlib.checks import choice, finite, integer, nonnegative, positive
-from mmlib.market_making.hjb_kernels import tridiagonal
 from mmlib.market_making.intensity import Exponential, Measured, TwoSidedMarket, utility
 from mmlib.market_making.market import Market
 from mmlib.market_making.quotes import inventory_grid
+from mmlib.numerics.tridiagonal import tridiagonal
 
 
 class Side(NamedTuple):

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from mmlib import checks
-from mmlib.stock_loan.schemas import EVENTS
+from mmlib.stock_loan._schemas import EVENTS
 from mmlib.stock_loan.tables import signed_quantity
 
 B = 100_000

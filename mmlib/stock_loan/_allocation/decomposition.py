@@ -22,7 +22,7 @@ Three things keep the number of linear programmes small:
 import numpy as np
 from scipy import sparse
 
-from mmlib.stock_loan.linear_program import Rows, maximise
+from mmlib.stock_loan._allocation.linear_program import Rows, maximise
 
 SAMPLE = 500  #: securities in the sample that gives the first prices
 TOGETHER = 8  #: securities in one PuLP model; they share nothing, but a model costs as much as a security's lanes

@@ -1,8 +1,4 @@
-"""Compiled kernels of `simulate`: random streams and the two schemes.
-
-**Streams.** Path i of a seed has streams of its own, whatever the number of paths and of threads: xoroshiro128++
-(Blackman & Vigna 2021) started from splitmix64 (Steele, Lea & Flood 2014) of (seed, path, stream). Distinct paths and
-streams of a seed start in distinct states.
+"""Compiled kernels of `simulate`: the two schemes. Path i of a seed has streams of its own (`numerics.streams`).
 
 **Bernoulli.** One 64-bit word a step holds the three draws: bit 63 the direction of the mid, bits 32–62 the bid's
 uniform, bits 0–30 the ask's. A side fills if its uniform u, an integer below 2³¹, is below the threshold T =
@@ -26,52 +22,11 @@ import math
 import numpy as np
 from numba import njit, prange
 
+from mmlib.numerics.streams import first_state, next_state, word
+
 LANES = 128
 MID, BID, ASK = 0, 1, 2  # streams of a path; the Bernoulli scheme takes all its words from the first
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2⁶⁴ over the golden ratio, the step of splitmix64
 _GUARDS = np.uint64(0x8000000080000000)
-
-
-@njit(cache=True, inline="always")
-def _mix(z):
-    """The output function of splitmix64."""
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
-
-
-@njit(cache=True, inline="always")
-def _first_state(seed, path, stream):
-    """State of a stream before its first word."""
-    x = _mix(_mix(np.uint64(seed) + _GOLDEN) + _GOLDEN * (np.uint64(4) * np.uint64(path) + np.uint64(stream)))
-    return x, _mix(x + _GOLDEN)
-
-
-@njit(cache=True, inline="always")
-def _word(x, y):
-    """xoroshiro128++: the word of state (x, y)."""
-    z = x + y
-    return ((z << np.uint64(17)) | (z >> np.uint64(47))) + x
-
-
-@njit(cache=True, inline="always")
-def _next_state(x, y):
-    y ^= x
-    return (
-        ((x << np.uint64(49)) | (x >> np.uint64(15))) ^ y ^ (y << np.uint64(21)),
-        (y << np.uint64(28)) | (y >> np.uint64(36)),
-    )
-
-
-@njit(cache=True)
-def words(seed, path, stream, count):
-    """The first `count` words of a stream, shape (count,), uint64."""
-    out = np.empty(count, np.uint64)
-    x, y = _first_state(seed, path, stream)
-    for i in range(count):
-        out[i] = _word(x, y)
-        x, y = _next_state(x, y)
-    return out
 
 
 @njit(parallel=True, cache=True)
@@ -121,15 +76,15 @@ def bernoulli(seed, paths, start, lowest, thresholds, gains, cut, units, follow,
         spread, held, swung, tolls = np.zeros(LANES), np.zeros(LANES), np.zeros(LANES), np.zeros(LANES)
         wealth, peak, fall = np.zeros(LANES), np.zeros(LANES), np.zeros(LANES)
         for j in range(LANES):
-            state[0, j], state[1, j] = _first_state(seed, first + j, MID)
+            state[0, j], state[1, j] = first_state(seed, first + j, MID)
         for i in range(steps):
             for j in range(LANES):
                 threshold[j] = thresholds[i, np.uint64(inventory[j] - lowest)]
             for j in range(LANES):
-                word = _word(state[0, j], state[1, j])
-                state[0, j], state[1, j] = _next_state(state[0, j], state[1, j])
+                bits = word(state[0, j], state[1, j])
+                state[0, j], state[1, j] = next_state(state[0, j], state[1, j])
                 q = inventory[j]
-                unfilled = (word | _GUARDS) - threshold[j]
+                unfilled = (bits | _GUARDS) - threshold[j]
                 no_bid, no_ask = unfilled >> np.uint64(63), (unfilled >> np.uint64(31)) & np.uint64(1)
                 outcome[j] = (np.uint64(q - lowest) << np.uint64(2)) + no_bid + no_bid + no_ask
                 count[0, j] += np.int64(no_bid)
@@ -142,7 +97,7 @@ def bernoulli(seed, paths, start, lowest, thresholds, gains, cut, units, follow,
                 inventory[j] = q
                 carried = np.float64(np.int32(q))  # through 32 bits, for which every processor has the instruction
                 held[j] += carried
-                swung[j] += carried if word >> np.uint64(63) else -carried
+                swung[j] += carried if bits >> np.uint64(63) else -carried
             for j in range(LANES):
                 spread[j] += gains[i, outcome[j]]
             if i == steps - 1:
@@ -171,8 +126,8 @@ def bernoulli(seed, paths, start, lowest, thresholds, gains, cut, units, follow,
 @njit(cache=True, inline="always")
 def _draw(state, stream):
     x, y = state[stream, 0], state[stream, 1]
-    state[stream, 0], state[stream, 1] = _next_state(x, y)
-    return _word(x, y)
+    state[stream, 0], state[stream, 1] = next_state(x, y)
+    return word(x, y)
 
 
 @njit(cache=True, inline="always")
@@ -218,7 +173,7 @@ def continuous(seed, paths, start, lowest, lengths, rates, spreads, tolls, landi
     for path in prange(paths):
         state = np.empty((3, 2), np.uint64)
         for stream in range(3):
-            state[stream, 0], state[stream, 1] = _first_state(seed, path, stream)
+            state[stream, 0], state[stream, 1] = first_state(seed, path, stream)
         k = start - lowest
         bids, asks = 0, 0
         spread, revaluation, toll, mid, peak, fall = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0

@@ -1,6 +1,6 @@
 """The stationary market-making problem by policy iteration (Howard 1960), and quotes that carry a constant limit.
 
-Far from the horizon θ(t, q) = gain · (T − t) + θ(q), and with the F of `hjb_equation`
+Far from the horizon θ(t, q) = gain · (T − t) + θ(q), and with the F of `_hjb_equation`
 
     gain + discount · θ_q = F(θ)_q,      θ_0 = 0.
 
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mmlib.checks import finite, nonnegative
-from mmlib.market_making.hjb_equation import (
+from mmlib.market_making._hjb_equation import (
     RateOverflow,
     after_taking,
     equation,
@@ -27,7 +27,7 @@ from mmlib.market_making.hjb_equation import (
     settled,
     solve_linear,
 )
-from mmlib.market_making.hjb_kernels import howard_on_grid
+from mmlib.market_making._kernels.howard import howard_on_grid
 from mmlib.market_making.quotes import Quotes, time_grid
 
 

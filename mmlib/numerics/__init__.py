@@ -1,0 +1,1 @@
+"""Mathematics that knows no market: random streams, tridiagonal systems, generators of Markov chains."""

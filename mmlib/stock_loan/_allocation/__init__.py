@@ -1,0 +1,1 @@
+"""The machinery of `allocation`: the problem, its linear programme, its decomposition."""
