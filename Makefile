@@ -26,10 +26,8 @@ serve: book
 	@echo "The book is at http://127.0.0.1:$(PORT)/ (Ctrl-C ends it)"
 	@$(VENV)/python -m http.server --bind 127.0.0.1 --directory _build/html $(PORT)
 
-# OR-Tools and highspy each bring a HiGHS library of their own, and one process cannot load both: ticks run apart
 test: .venv/ok lint book
-	$(VENV)/python -m pytest tests/market_making/test_ticks.py
-	$(VENV)/python -m pytest -n 2 --dist loadfile tests notebooks --ignore tests/market_making/test_ticks.py --nbval \
+	$(VENV)/python -m pytest -n 2 --dist loadfile tests notebooks --nbval \
 		--nbval-current-env --nbval-sanitize-with=tests/notebooks/sanitize.cfg --nbval-cell-timeout=120
 
 lab: .venv/ok
