@@ -7,7 +7,7 @@ UV := $(VENV)/uv
 # every extra but `deep`, which has an environment of its own
 EXTRAS := $(addprefix --extra ,book csp forecast kdb kdb-test lab loan order-book rl scale test)
 
-.PHONY: book serve test lab notebooks audit lint bench lock clean
+.PHONY: book serve test lab notebooks audit lint bench mutate lock clean
 
 # uv installs the same lock file as pip would, some fifteen times faster
 .venv/ok: requirements.lock pyproject.toml
@@ -48,6 +48,10 @@ lint: .venv/ok
 
 bench: .venv/ok
 	for script in benchmarks/*.py; do echo "== $$script"; $(VENV)/python $$script || exit 1; done
+
+# do the tests of a module see small changes of it? make mutate MODULE=mmlib/risk.py [TESTS=...] [FLAGS="--sample 60"]
+mutate: .venv/ok
+	$(VENV)/python tests/mutate.py $(MODULE) $(if $(TESTS),--tests $(TESTS)) $(FLAGS)
 
 # UPGRADE=--upgrade takes the newest versions that pyproject.toml allows
 lock: .venv/ok
