@@ -44,8 +44,8 @@ from mmlib.checks import choice, nonnegative, positive
 from mmlib.stock_loan import duals
 from mmlib.stock_loan._allocation.decomposition import best_responses, decompose, greedy
 from mmlib.stock_loan._allocation.derivatives import Derivatives
-from mmlib.stock_loan._allocation.linear_program import EXTERNAL, OVER_BORROW, Program, assemble, maximise
 from mmlib.stock_loan._allocation.from_book import IDLE_COST, problem
+from mmlib.stock_loan._allocation.linear_program import EXTERNAL, OVER_BORROW, Program, assemble, maximise
 from mmlib.stock_loan._allocation.problem import BP_DAY, REHYPOTHECATION_LIMIT, Problem
 
 __all__ = ["BP_DAY", "IDLE_COST", "REHYPOTHECATION_LIMIT", "Problem", "Solution", "broken", "income", "problem",
@@ -275,7 +275,6 @@ def broken(problem, allocation, external=None, tolerance=1e-9):
     for c in np.flatnonzero(np.isfinite(p.credit)):
         couple(f"credit of {p.clients[c]}", p.credit[c], dollars[:, :, c].sum())
     return pd.DataFrame(lines, columns=["limit", "security", "party", "allowed", "used", "excess"])
-
 
 
 def income(problem, allocation, external=None):

@@ -138,16 +138,34 @@ class Derivatives:
         np.minimum.at(least, row[up], self.cost[up])
         binding = np.flatnonzero(self.tight[:m] & (program.kind != "demand"))
         held = np.bincount(program.A[binding].indices, minlength=len(row)) > 0
-        easy = up & ~held & self._open(self.dead) & self.unique
+        everywhere = self._sets_prices()
+        easy = up & ~held & self._open(self.dead) & ~everywhere[row]
         np.minimum.at(direct, row[easy], self.cost[easy])
         np.logical_or.at(fed, row, np.append(program.b, 0.0)[program.supply_row] > 0)
         slopes = np.append(self.y, 0.0) - direct
-        todo = np.flatnonzero(fed & (least < direct))
-        if len(todo):
-            changes = [Change(int(program.row_security[row]), (), (), int(row)) for row in todo]
-            slopes[todo] = self._slopes(changes, everywhere=not self.unique)
+        for together in (False, True):
+            todo = np.flatnonzero(fed & (least < direct) & (everywhere == together))
+            if len(todo):
+                changes = [Change(int(program.row_security[row]), (), (), int(row)) for row in todo]
+                slopes[todo] = self._slopes(changes, everywhere=together)
         slopes[~fed] = -np.inf
         return np.where(rows >= 0, slopes[rows], -np.inf)
+
+    def _sets_prices(self):
+        """Demand rows, shape (m + 1,), whose client may be the one that sets the price of a coupling row.
+
+        If it must keep what it gets, that price is the next client's, so the whole desk is asked. It is not if its fee
+        is strictly above or below what its next share costs.
+        """
+        program, m = self.program, len(self.program.b)
+        coupled = np.flatnonzero(self.tight[m:] & ~self.dead)
+        touched = np.bincount(program.security[program.W[coupled].indices], minlength=program.size) > 0
+        served, best = np.zeros(m + 1), np.full(m + 1, -np.inf)
+        np.add.at(served, program.demand_row, self.low < 0)
+        np.maximum.at(best, program.demand_row, self.reduced)
+        clear = (self.y > self.small) | ((served[:m] == 0) & (best[:m] < -self.small))
+        asked = touched[program.row_security] & (~clear | (not self.unique))
+        return np.append(asked & (program.kind == "demand"), False)
 
     def _slopes(self, changes, everywhere):
         size = 1 if everywhere else TOGETHER
