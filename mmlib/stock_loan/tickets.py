@@ -9,8 +9,8 @@ pool fee g now, f⁰ and g⁰ in force, bp a year, act/360, a ticket earns, in d
     return   − p q (f⁰ − g⁰) / 360
     re-rate    p q (f − f⁰ − g + g⁰) / 360
 
-so that the tickets' dollars and what today's book earns add up to what the solution earns: client fees less source costs
-before the cost of moving, the risk of recalls and penalties, which `bridge` shows apart.
+so that the tickets' dollars and what today's book earns add up to what the solution earns: client fees less source
+costs, before the cost of moving, the risk of recalls and penalties, which `bridge` shows apart.
 
     solution = allocation.round_lots(allocation.solve(problem))
     table = tickets.table(book, date, solution)

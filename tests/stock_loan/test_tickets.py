@@ -135,7 +135,7 @@ def test_over_borrows_are_returned_and_save_the_pools_fee(sample, day, found):
 
 
 def test_the_loans_that_earn_least_go_back_first(sample):
-    """One lane, three loans at margins 40, 10 and 25 bp; of 600 shares 250 are kept: 100 + 100 go whole, 150 in part."""
+    """One lane, three loans at margins 40, 10 and 25 bp; of 600 shares 250 are kept: two go whole, one in part."""
     date = sample.dates[0]
     lane = {"security_id": "S0000", "client_id": sample.eligibility["client_id"].iloc[0]}
     pool = sample.eligibility["pool_id"].iloc[0]
