@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import matplotlib as mpl
 import numpy as np
-from cycler import cycler
+from matplotlib import rcsetup
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
@@ -22,7 +22,7 @@ def style() -> None:
         {
             "axes.grid": True,
             "axes.labelsize": 12,
-            "axes.prop_cycle": cycler(color=COLOURS),
+            "axes.prop_cycle": rcsetup.cycler(color=COLOURS),
             "axes.spines.right": False,
             "axes.spines.top": False,
             "figure.constrained_layout.use": True,
