@@ -25,6 +25,11 @@ def desk(
             from mmlib.stock_loan import report, sources
 
             book = sources.open(folder)
+        except OSError as error:
+            refuse(f"cannot read {folder}: {error.strerror or error}")
+        except (ValueError, ImportError) as error:
+            refuse(str(error))
+        try:
             found = report.write(book, date or book.dates[-1], output, rerate=rerate)
         except OSError as error:
             refuse(f"cannot write {output}: {error.strerror or error}")

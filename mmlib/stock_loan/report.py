@@ -129,16 +129,20 @@ def page(
     if len(broken):
         listed = "; ".join(f"{row.limit} {row.security} {row.party}".strip() for row in broken.head(5).itertuples())
         lines.append(f"Today's book breaks {len(broken)} limits: {listed}{' ...' if len(broken) > 5 else ''}.")
-    unknown = sorted(day.columns[day.loc["book"].isna().any()])
+    unknown = sorted(column for column in map(str, day) if day.loc["book", column].isna().any())
     if unknown:
         lines.append("Not known from these files: " + ", ".join(unknown) + ".")
     lines += list(getattr(book, "notes", ()))
     assumed = solution.problem.assumed
     if assumed is not None and len(assumed):
         lines.append(f"{len(assumed)} fees are not in the files; stood in for by " + ", ".join(set(assumed["from"])))
-    percent = [c for c in day if c.startswith(("utilisation", "idle", "fee_weighted", "spread", "internal", "recall"))]
+    percent = [
+        c
+        for c in map(str, day)
+        if c.startswith(("utilisation", "idle", "fee_weighted", "spread", "internal", "recall"))
+    ]
     shown = day.copy().astype(object)
-    for column in day:
+    for column in map(str, day):
         form = "{:.1%}" if column in percent else "{:,.0f}" if column.endswith(("value", "accrual")) else "{:,.1f}"
         shown[column] = day[column].map(lambda v, form=form: "" if pd.isna(v) else form.format(v))
     top = found.head(20).drop(columns="trade_date")
@@ -182,7 +186,7 @@ def _picture(title, alt, figure):
 
 
 def _waterfall(steps):
-    steps = steps[(steps != 0) | steps.index.isin(["today", "solution"])]
+    steps = steps[(steps.abs() >= 0.5) | steps.index.isin(["today", "solution"])]
     start = np.append(0.0, steps.cumsum().to_numpy()[:-1])
     start[-1] = 0.0
     figure = Figure(figsize=(7, 3.2))
