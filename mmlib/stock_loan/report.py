@@ -129,7 +129,8 @@ def page(
     if len(broken):
         listed = "; ".join(f"{row.limit} {row.security} {row.party}".strip() for row in broken.head(5).itertuples())
         lines.append(f"Today's book breaks {len(broken)} limits: {listed}{' ...' if len(broken) > 5 else ''}.")
-    unknown = sorted(column for column in map(str, day) if day.loc["book", column].isna().any())
+    whole = day.xs("book", level="group")
+    unknown = sorted(column for column in map(str, day) if whole[column].isna().any())
     if unknown:
         lines.append("Not known from these files: " + ", ".join(unknown) + ".")
     lines += list(getattr(book, "notes", ()))
