@@ -37,8 +37,9 @@ lab: .venv/ok
 notebooks: .venv/ok
 	$(VENV)/python notebooks/_write.py $(NOTEBOOKS)
 
-# the one writer of book/audit.md and book/errata.md
+# the one writer of book/audit.md, book/errata.md and data/ledger.csv
 audit: .venv/ok
+	$(VENV)/python book/_ledger.py
 	$(VENV)/python book/_audit.py
 
 lint: .venv/ok

@@ -197,7 +197,7 @@ def test_the_scheme_of_avellaneda_and_stoikov_gives_its_exact_values(row):
     symmetric = parameters["strategy"] == "symmetric"
     model = avellaneda_stoikov.symmetric_quotes if symmetric else avellaneda_stoikov.quotes
     market = Market(parameters["sigma"], parameters["A"], parameters["k"])
-    quotes = model(market, parameters["gamma"], parameters["horizon"], 60, parameters["steps"])
+    quotes = model(market, max_inventory=60, **{name: parameters[name] for name in ("gamma", "horizon", "steps")})
     outcome = simulate.run(market, quotes, paths=50_000, seed=3, drawdown=False)
     column, statistic = row["quantity"].split("_")
     estimate = getattr(risk, statistic)(getattr(outcome, column))

@@ -168,7 +168,7 @@ def test_where_monotone_quotes_cost_money_it_is_dynamic_programming(obligation):
 def test_a_finer_grid_tends_to_the_continuous_optimum_from_below():
     """The gain is flat at its maximum, so a tick costs O(tick²): halving it divides the loss by about 4. The loss of
     the nearest multiple is the mean of a square over phases, so the ratio of two ticks is only between 2 and 8."""
-    best = cartea_jaimungal.gain(MARKET, 0.2, 2)
+    best = cartea_jaimungal.gain(MARKET, phi=0.2, max_inventory=2)
     losses = []
     for tick in (0.4, 0.2, 0.1):
         offsets = (0, round(1.6 / tick))
