@@ -26,7 +26,13 @@ import pandas as pd
 
 from mmlib import risk
 from mmlib.checks import choice, integer, nonnegative
-from mmlib.market_making._fills import bernoulli_probabilities, continuous_fills, fills, start_index
+from mmlib.market_making._fills import (
+    bernoulli_probabilities,
+    check_market_and_quotes,
+    continuous_fills,
+    fills,
+    start_index,
+)
 from mmlib.market_making._kernels import monte_carlo as kernels
 from mmlib.numerics import streams
 
@@ -161,6 +167,7 @@ def run(
         `fills.bernoulli_probabilities`), in the continuous one if quotes fill absurdly fast on both sides
         (`fills.continuous_fills`); if a fill rate is not finite.
     """
+    check_market_and_quotes(market, quotes)
     paths = integer("paths", paths, least=1, meaning="number of paths")
     seed = integer("seed", seed, least=0, most=2**63 - 1, meaning="seed of the random streams")
     sample_paths = integer("sample_paths", sample_paths, least=0, most=paths, meaning="number of paths recorded")
