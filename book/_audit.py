@@ -8,7 +8,6 @@ import csv
 import json
 from collections import Counter
 from functools import cache, partial
-from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -129,7 +128,9 @@ def audit():
         common = [name for name, value in every[0].items() if all(p.get(name) == value for p in every)]
         stated = listed(every[0], common)
         out += [f"## {title}", "", routes + (f" All at {stated}." if stated else ""), ""]
-        for (grade, where), group in groupby(judged[source], key=lambda row: (row["grade"], row["where"])):
+        places = dict.fromkeys((row["grade"], row["where"]) for row in judged[source])
+        for grade, where in places:
+            group = [row for row in judged[source] if (row["grade"], row["where"]) == (grade, where)]
             out += [f"**{GRADES[grade]}: {where}**", "", "| verdict | number | given | ours | second route |"]
             out += ["|---|---|--:|--:|--:|"]
             out += [table_row(row, common) for row in group]
