@@ -39,8 +39,8 @@ def std(samples):
     s = _std(x)
     if s == 0:
         return Estimate(0.0, 0.0)
-    fourth = np.mean((x - x.mean()) ** 4)
-    return Estimate(s, float(np.sqrt(max(fourth - s**4, 0.0) / len(x)) / (2 * s)))
+    fourth = np.mean(((x - x.mean()) / s) ** 4)  # over s⁴, which may be beyond a double where s is not
+    return Estimate(s, float(s * np.sqrt(max(fourth - 1, 0.0) / len(x)) / 2))
 
 
 def sharpe(samples):
