@@ -88,13 +88,15 @@ def test_var_and_cvar_of_a_hundred_losses_are_the_ones_one_counts():
     assert risk.cvar(profits, 0.955).value == pytest.approx((0.5 * 96 + 97 + 98 + 99 + 100) / 4.5, abs=1e-12)
 
 
-@pytest.mark.parametrize("level, known", [(0.001, False), (0.01, False), (0.05, True), (0.95, True), (0.99, False)])
+@pytest.mark.parametrize("level, known", [(0.001, 0), (0.01, 0), (0.05, 1), (0.95, 1), (0.99, 1), (0.995, 0)])
 def test_an_interval_that_leaves_the_samples_on_either_side_has_no_error(level, known):
-    """100 losses 1 … 100: √(100·p(1 − p)) rounded up is 1 at 0.01 and 0.99, 3 at 0.05: Woodruff's interval must fit."""
-    losses = -np.arange(1.0, 101.0)
-    assert math.isnan(risk.var(losses, level).standard_error) != known
-    if known:  # equal gaps of 1: half the distance is the reach itself
-        assert risk.var(losses, level).standard_error == pytest.approx(math.sqrt(100 * 0.05 * 0.95))
+    """Losses 1 … 100, Woodruff's reach √(100·p(1 − p)) rounded up: from the 1st one below is none, from the 99th one
+    above is the 100th. With equal gaps half the distance over the reach is 1."""
+    error = risk.var(-np.arange(1.0, 101.0), level).standard_error
+    if known:
+        assert error == pytest.approx(math.sqrt(100 * level * (1 - level)))
+    else:
+        assert math.isnan(error)
 
 
 def test_large_numbers_are_no_overflow_where_the_answer_is_a_number():
