@@ -431,12 +431,54 @@ def test_lots_and_tickets_equal_enumeration(lot, ticket):
     assert rounded.violation <= 1e-9
 
 
-def test_lots_leave_abundant_names_alone():
+def test_every_loan_is_in_the_lots_of_its_name_scarce_or_not():
+    """Seven wanted of each: 6 in lots of 2 where shares abound, 4 where there are 5, 6 in lots of 3, 7 in lots of 1."""
     problem = Problem(
-        securities=["A", "B"], pools=["P"], clients=["C"], price=10.0, client_fee=90.0, source_cost=10.0,
-        demand=[[7.0], [7.0]], supply=[[100.0], [5.0]], eligible=[[True]],
+        securities=["A", "B", "C", "D"], pools=["P"], clients=["C"], price=10.0, client_fee=90.0, source_cost=10.0,
+        demand=7.0, supply=[[100.0], [5.0], [100.0], [100.0]], eligible=[[True]], round_lot=[2, 2, 3, 1],
     )  # fmt: skip
-    assert round_lots(solve(problem), lot=2).allocation[:, 0, 0] == pytest.approx([7.0, 4.0])
+    solution = solve(problem)
+    assert round_lots(solution).allocation[:, 0, 0].tolist() == [6.0, 4.0, 6.0, 7.0]
+    assert round_lots(solution, lot=5).allocation[:, 0, 0].tolist() == [5.0, 5.0, 5.0, 5.0]
+    assert round_lots(solution, ticket=6).allocation[:, 0, 0].tolist() == [6.0, 0.0, 6.0, 7.0]
+
+
+@pytest.mark.parametrize("capital", [85.0, 115.0, 140.0])
+def test_names_in_lots_share_what_the_balance_sheet_leaves(capital):
+    """Two names, one after the other, use one limit: never more than it, and what one frees the next may take.
+
+    Every pair of whole lots enumerated; taken name by name from the linear optimum the result is a best reply, so it is
+    at least as good as any pair that changes one name only.
+    """
+    problem = Problem(
+        securities=["A", "B"], pools=["P"], clients=["C"], price=10.0, client_fee=[[90.0], [80.0]], source_cost=10.0,
+        demand=[[7.0], [9.0]], supply=100.0, eligible=[[True]], capital=capital, round_lot=[2, 3],
+    )  # fmt: skip
+    rounded = round_lots(solve(problem))
+    a, b = rounded.allocation[:, 0, 0]
+    assert (a % 2, b % 3) == (0, 0)
+    assert 10 * (a + b) <= capital
+    assert rounded.violation == 0
+    assert b == max(lots for lots in (0, 3, 6, 9) if 10 * (a + lots) <= capital)
+    assert rounded.value == pytest.approx(income(problem, rounded.allocation).sum(), abs=1e-12)
+    assert 0 <= rounded.gap <= (10 * 2 * 80 + 10 * 3 * 70) * BP_DAY / 1.0  # less than a lot of each name
+
+
+@books
+@given(seeds)
+def test_rounded_books_keep_every_rule_and_cost_what_they_say(seed):
+    """Lots, tickets and limits checked on the shares themselves; value from the definition, against the bound."""
+    problem = book(seed, previous=None) if seed % 2 else book(seed)
+    solution = solve(problem)
+    rounded = round_lots(solution, lot=70, ticket=200)
+    for shares in (rounded.allocation, rounded.external):
+        assert np.all(shares % 70 == 0)
+        assert np.all((shares == 0) | (shares >= 200))
+    assert allocation.broken(problem, rounded.allocation, rounded.external).empty
+    earned = income(problem, rounded.allocation, rounded.external).sum()
+    assert rounded.value == pytest.approx(earned, rel=1e-9, abs=1e-9)
+    assert rounded.value <= solution.value + 1e-7
+    assert rounded.bound == solution.bound
 
 
 def test_lots_that_cannot_deliver_what_they_must_are_an_error():
