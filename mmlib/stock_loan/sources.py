@@ -1,7 +1,7 @@
 """Where a book comes from: one call, `open(url)`, and the same tables whatever is behind it.
 
     >>> book = sources.open("my/folder")             # CSV: one file a table, or inventory.csv and loans.csv
-    >>> book = sources.open("parquet:my/warehouse")  # DuckDB over Parquet, one folder a table and trade date
+    >>> book = sources.open("parquet:my/warehouse")  # Parquet, one folder a table and trade date
 
 Every source yields plain DataFrames by table name and says what to call each in a message; `tables.check` does the
 rest, so equal content gives equal books, types included. A folder of CSV holds either the eleven tables of
@@ -25,10 +25,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mmlib.stock_loan import tables
+from mmlib import textfiles
+from mmlib.stock_loan import _parquet, tables
+from mmlib.stock_loan._book import Book, TableError
 from mmlib.stock_loan._schemas import COLUMNS
-from mmlib.stock_loan.tables import Book, TableError
 
+LARGEST = 2**31  #: bytes that a table's CSV file may have: 5,000 names over three years take a tenth of it
 #: The sample shipped with the project.
 SAMPLE = str(Path(__file__).parents[2] / "data" / "stock_loan")
 
@@ -70,9 +72,8 @@ def open(url):
     tables.TableError
         If a file is missing, cut short, not UTF-8, or breaks a rule of the tables; names the file and the line.
     """
-    kind, _, place = str(url).rpartition(":")
-    if kind == "parquet":
-        return _open_parquet(Path(place))
+    if str(url).startswith("parquet:"):
+        return _open_parquet(Path(str(url).removeprefix("parquet:")))
     folder = Path(url)
     if not folder.is_dir():
         raise TableError(f"url must be a folder of CSV files or parquet:FOLDER; got {str(url)!r}")
@@ -106,18 +107,8 @@ def write_parquet(book, folder):
     folder = Path(folder)
     if folder.exists() and any(folder.iterdir()):
         raise ValueError(f"folder must be new or empty (Parquet files would mix); got {str(folder)!r}")
-    database = _duckdb()
     for name in COLUMNS:
-        (folder / name).mkdir(parents=True)
-        frame = getattr(book, name)
-        place = _quoted(folder / name)
-        if "trade_date" not in frame:
-            database.execute(f"COPY frame TO '{place}/part.parquet' (FORMAT parquet)")
-        elif len(frame):
-            days = "SELECT * REPLACE (CAST(trade_date AS DATE) AS trade_date) FROM frame"
-            database.execute(
-                f"COPY ({days}) TO '{place}' (FORMAT parquet, PARTITION_BY (trade_date), OVERWRITE_OR_IGNORE)"
-            )
+        _parquet.write_table(getattr(book, name), folder / name)
     _write_rows(book, folder)
 
 
@@ -142,34 +133,9 @@ def _compare_rows(folder, frames):
 
 
 def _open_parquet(folder):
-    database = _duckdb()
-    frames = {}
-    for name, columns in COLUMNS.items():
-        if not (folder / name).is_dir():
-            raise TableError(f"{folder.name} must hold a folder for every table; got no {name!r}")
-        if not any((folder / name).rglob("*.parquet")):
-            frames[name] = pd.DataFrame({column: pd.Series(dtype=rule.dtype.type) for column, rule in columns.items()})
-            continue
-        days = ", hive_types = {'trade_date': DATE}" if "trade_date" in columns else ""
-        files = f"read_parquet('{_quoted(folder / name)}/**/*.parquet', hive_partitioning = {bool(days)}{days})"
-        try:
-            frames[name] = database.execute(f"SELECT * FROM {files}").df()
-        except Exception as error:
-            raise TableError(f"{name}: a Parquet file cannot be read ({error})") from error
+    frames = {name: _parquet.read_table(name, folder / name, columns) for name, columns in COLUMNS.items()}
     _compare_rows(folder, frames)
     return tables.check(Book(**frames), {name: (f"{name} (Parquet)", 0) for name in COLUMNS})
-
-
-def _duckdb():
-    try:
-        import duckdb
-    except ImportError as error:  # pragma: no cover
-        raise ImportError("Parquet sources need duckdb: pip install 'mmlib[loan]'") from error
-    return duckdb.connect()
-
-
-def _quoted(path):
-    return str(path).replace("'", "''")
 
 
 def _header(path):
@@ -187,19 +153,9 @@ def _read_csv(path, whole=False):
             f"{path.name} must be in the folder {path.parent.name!r}, with the ten other tables or, in a desk's export"
             f" (columns tradeDate, ...), as inventory.csv and loans.csv; got no such file"
         )
-    raw = path.read_bytes()
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw[: error.start].count(b"\n") + 1
-        raise TableError(f"{path.name}: line {line} must be UTF-8 text; got byte 0x{raw[error.start]:02x}") from None
-    if not text.strip():
-        raise TableError(f"{path.name} must have a header line; got an empty file")
+    text = textfiles.text(path, largest=LARGEST, error=TableError)
     if whole and not text.endswith("\n"):
         raise TableError(f"{path.name}: the last line must have a line end (cut short?); got {text[-40:]!r}")
-    if "\0" in text:
-        line = text[: text.index("\0")].count("\n") + 1
-        raise TableError(f"{path.name}: line {line} must be text; got a NUL byte")
     try:
         rows = csv.reader(io.StringIO(text, newline=""), strict=True)
         width = len(next(rows))

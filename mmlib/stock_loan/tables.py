@@ -23,41 +23,15 @@ On one day a loan's events happen in the order new, re-rate, recall, partial ret
 collateral is benchmark − loan fee.
 """
 
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 
+from mmlib.stock_loan._book import Book, TableError
 from mmlib.stock_loan._schemas import COLUMNS, EVENTS, KEYS, pa
 
 MOST = 1e12  #: dollars that a loan, a pool's shares of a name or a request may be worth
-
-
-class TableError(ValueError):
-    """A table breaks a rule; the message names the table or file, the column, the first bad rows and how many."""
-
-
-@dataclass(frozen=True)
-class Book:
-    """The eleven tables: DataFrames with the columns of `COLUMNS`, in that order, sorted by `KEYS`."""
-
-    securities: pd.DataFrame
-    closes: pd.DataFrame
-    rates: pd.DataFrame
-    clients: pd.DataFrame
-    debits: pd.DataFrame
-    pools: pd.DataFrame
-    eligibility: pd.DataFrame
-    inventory: pd.DataFrame
-    positions: pd.DataFrame
-    loans: pd.DataFrame
-    locates: pd.DataFrame
-
-    @property
-    def dates(self):
-        """The trade dates, a DatetimeIndex: those of `rates`."""
-        return pd.DatetimeIndex(self.rates["trade_date"].array)
 
 
 def as_of(frame, date, keys):
@@ -191,13 +165,17 @@ def _cast(column, kind):
     if kind == "M":
         if column.dtype.kind in "biufc":
             return column, ~nothing, "must be a date, YYYY-MM-DD"
-        zoned = ~nothing if getattr(column.dtype, "tz", None) is not None else nothing
+        zoned, partial = ~nothing if getattr(column.dtype, "tz", None) is not None else nothing, nothing
         if column.dtype.kind == "O":
-            zoned = column.astype("str").str.contains(r"(?:Z|[+-]\d\d:?\d\d)$", na=False).to_numpy(dtype=bool)
-        if zoned.any():
+            text = column.astype("str").str
+            zoned = text.contains(r"(?:Z|[+-]\d\d:?\d\d)$", na=False).to_numpy(dtype=bool)
+            partial = ~text.match(r"\d{4}-\d\d-\d\d(?:$|[ T])", na=True).to_numpy(dtype=bool)  # 2025-03 is no day
+        if zoned.any() and not partial.any():
             return column, zoned, "must be a date without a time zone"
-        parsed = pd.to_datetime(column, format="ISO8601", errors="coerce")
-        return parsed.astype("datetime64[us]"), parsed.isna().to_numpy() & ~missing, "must be a date, YYYY-MM-DD"
+        parsed = pd.to_datetime(column.mask(partial), format="ISO8601", errors="coerce")
+        exact = parsed.astype("datetime64[us]")
+        bad = (parsed.isna().to_numpy() & ~missing) | ((exact != parsed) & parsed.notna()).to_numpy()
+        return exact, bad, "must be a date, YYYY-MM-DD"
     if column.dtype.kind in "bc":
         return column, ~nothing, "must be a number"
     if column.dtype.kind == "O" and pd.api.types.infer_dtype(column) != "string":
@@ -206,7 +184,9 @@ def _cast(column, kind):
             return column, bad, "must be a number"
     number = pd.to_numeric(column, errors="coerce")
     if kind == "f":
-        return number.astype("float64"), number.isna().to_numpy() & ~missing, "must be a number"
+        beyond = (number.abs() > 2**53).to_numpy() if number.dtype.kind in "iu" else nothing
+        bad = (number.isna().to_numpy() & ~missing) | beyond
+        return number.astype("float64"), bad, "must be a number, whole ones below 2^53"
     if number.dtype.kind == "i" and not missing.any():
         return number.astype("int64"), nothing, ""
     number = number.astype("float64")
