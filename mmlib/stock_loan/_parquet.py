@@ -98,10 +98,10 @@ def _is(kind, got):
 
 
 def _to_pandas(column, rule):
-    """An Arrow column as pandas has it: decimals as floats, dates as datetimes, all else as it is."""
+    """An Arrow column as pandas has it; decimals become the nearest floats, which Arrow's own cast does not give."""
     arrow = _arrow()
     if arrow.types.is_decimal(column.type):
-        return column.cast(arrow.float64()).to_pandas()
+        return pd.Series([None if value is None else float(value) for value in column.to_pylist()], dtype="float64")
     if arrow.types.is_date(column.type):
         return column.cast(arrow.timestamp("us")).to_pandas()
     if arrow.types.is_dictionary(column.type):
