@@ -263,7 +263,7 @@ def problem(book, date, **terms):
         supply=supply,
         eligible=grid(allowed, 1.0, "pool_id", "client_id") > 0,
         previous=previous,
-        capital_weight=np.broadcast_to(book.clients["risk_weight"].to_numpy(), (K, C)),
+        capital_weight=np.broadcast_to(book.clients["risk_weight"].fillna(1.0).to_numpy(), (K, C)),
         concentration=book.pools["concentration_limit"].to_numpy(),
         debit=np.where(owner == "", np.inf, owner.map(debits).fillna(0.0)),
         credit=book.clients["credit_limit"].fillna(np.inf).to_numpy(),
