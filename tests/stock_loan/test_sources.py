@@ -89,7 +89,7 @@ def test_a_file_with_a_byte_order_mark_windows_line_ends_loads_alike(tmp_path):
         ("loans", "1000,36,18", "1000,0.0036,18", r"loans\.csv: loanFee must have at most 2 decimals"),
         ("loans", "1000,36,18", "1000,300000,18", r"loans\.csv: loanFee must be >= 0 and <= 200000"),
         ("loans", "2025-03-07,XYZ,HF1,0", "2025-03-06,XYZ,HF1,0", r"loans\.csv: counterPartyId repeats the key"),
-        ("loans", "2025-03-11,XYZ,HF1,1400,0", "2025-03-11,ABC,HF1,0,10", "marketPrice must be given .*of ABC on 2025-03-11"),
+        ("loans", "2025-03-11,XYZ,HF1,1400,0", "2025-03-11,ABC,HF1,0,10", "first of ABC on 2025-03-11"),
         ("loans", "394\n2025-03-11", "394,1\n2025-03-11", r"loans\.csv: line 3 must have 8 fields .*got 9"),
         ("loans", ",72,18,358\n", ",72\n", r"loans\.csv: line 4 must have 8 fields \(cut short\?\); got 6"),
         ("loans", "rebateRate", "rebate", "got missing rebateRate, unknown rebate"),
