@@ -158,6 +158,24 @@ def bernoulli_probabilities(market, quotes):
     return bid, ask, dt
 
 
+def steps(market, quotes):
+    """The fills of the Bernoulli scheme, its probabilities of a bid's and an ask's fill, and its step."""
+    return fills(market, quotes), *bernoulli_probabilities(market, quotes)
+
+
+def step_gains(f):
+    """Currency earned by a bid's fill alone, an ask's alone, and both in one step, which cuts nothing; each (n, m)."""
+    return f.bid_spread - f.bid_toll, f.ask_spread - f.ask_toll, f.bid_spread + f.ask_spread
+
+
+def rates_and_gains(market, quotes, f):
+    """What the kernels of `chain` need: jumps of the inventory; gains of fills, drift and variance of the profit."""
+    q = quotes.size * quotes.inventory
+    rates = (np.diff(quotes.times, append=quotes.horizon), f.bid_rate, f.ask_rate, f.bid_to, f.ask_to)
+    gains = (f.bid_spread - f.bid_toll, f.ask_spread - f.ask_toll, q * market.mu, (q * market.sigma) ** 2)
+    return rates, gains
+
+
 def start_index(quotes, inventory):
     """Index of `inventory` (orders) in the quotes' grid; ValueError if it is not there."""
     one = np.ndim(inventory) == 0 and np.asarray(inventory).dtype.kind in "iuf"

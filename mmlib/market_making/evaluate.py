@@ -14,22 +14,25 @@ Avellaneda & Stoikov (2008, section 3.3) time is a grid, and one-step probabilit
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.optimize import bisect
 
 from mmlib.checks import choice, finite, in_interval, nonnegative, positive
 from mmlib.market_making._fills import (
-    bernoulli_probabilities,
     check_market_and_quotes,
     continuous_fills,
-    fills,
     from_time,
+    rates_and_gains,
     start_index,
+    step_gains,
+    steps,
 )
 from mmlib.market_making._kernels import chain
+from mmlib.market_making.quotes import Quotes
 
+SCHEMES = ("bernoulli", "continuous")
 REAL_CONTOUR = chain.REAL_NODES, chain.REAL_WEIGHTS
 CONTOUR = chain.NODES, chain.WEIGHTS
 
@@ -69,10 +72,15 @@ class Moments(NamedTuple):
     kurtosis: float
 
 
-SCHEMES = ("bernoulli", "continuous")
-
-
-def moments(market, quotes, scheme="bernoulli", inventory=0, liquidation_cost=0.0, *, start=0.0):
+def moments(
+    market: Any,
+    quotes: Quotes,
+    scheme: str = "bernoulli",
+    inventory: int = 0,
+    liquidation_cost: float = 0.0,
+    *,
+    start: float = 0.0,
+) -> Moments:
     """Exact `Moments` of the profit of `quotes` in `market`.
 
     Parameters
@@ -102,8 +110,8 @@ def moments(market, quotes, scheme="bernoulli", inventory=0, liquidation_cost=0.
     quotes, at, final = _ends(market, quotes, scheme, inventory, liquidation_cost, start)
     q = quotes.size * quotes.inventory
     if scheme == "bernoulli":
-        f, bid, ask, dt = _steps(market, quotes)
-        gains = _step_gains(f)
+        f, bid, ask, dt = steps(market, quotes)
+        gains = step_gains(f)
         drift, variance = q * market.mu * dt, (q * market.sigma) ** 2 * dt
         mean, *central = chain.bernoulli_backward(bid, ask, *gains, f.bid_to, f.ask_to, drift, variance, final)[:, at]
         law, bid_law, ask_law, after = chain.bernoulli_forward(f, bid, ask, at)
@@ -112,7 +120,7 @@ def moments(market, quotes, scheme="bernoulli", inventory=0, liquidation_cost=0.
         revaluation = market.mu * dt * np.sum(after[1] * q)
     else:
         f = continuous_fills(market, quotes)
-        rates, gains = _rates_and_gains(market, quotes, f)
+        rates, gains = rates_and_gains(market, quotes, f)
         mean, *central = chain.moments_backward(*rates, *gains, final, at, 4, *REAL_CONTOUR)
         law, time = chain.occupancy_forward(*rates, at, *REAL_CONTOUR)
         spread = np.sum(time * (f.bid_rate * f.bid_spread + f.ask_rate * f.ask_spread))
@@ -135,7 +143,16 @@ def moments(market, quotes, scheme="bernoulli", inventory=0, liquidation_cost=0.
     )
 
 
-def penalised(market, quotes, phi, alpha=0.0, scheme="bernoulli", inventory=0, *, start=0.0):
+def penalised(
+    market: Any,
+    quotes: Quotes,
+    phi: float,
+    alpha: float = 0.0,
+    scheme: str = "bernoulli",
+    inventory: int = 0,
+    *,
+    start: float = 0.0,
+) -> float:
     """Exact E[profit − phi ∫ q² dt − alpha q_T²], the objective of Cartea & Jaimungal; currency.
 
     In the Bernoulli scheme the integral is the sum over steps of q² dt, with q after the fills of the step.
@@ -162,15 +179,24 @@ def penalised(market, quotes, phi, alpha=0.0, scheme="bernoulli", inventory=0, *
     quotes, at, _ = _ends(market, quotes, scheme, inventory, 0.0, start)
     square = (quotes.size * quotes.inventory) ** 2
     if scheme == "bernoulli":
-        f, bid, ask, dt = _steps(market, quotes)
+        f, bid, ask, dt = steps(market, quotes)
         time = dt * chain.bernoulli_forward(f, bid, ask, at)[3][1]
     else:
-        rates, _ = _rates_and_gains(market, quotes, continuous_fills(market, quotes))
+        rates, _ = rates_and_gains(market, quotes, continuous_fills(market, quotes))
         time = chain.occupancy_forward(*rates, at, *REAL_CONTOUR)[1]
     return float(result.mean - phi * np.sum(time * square) - alpha * result.inventory_law @ square)
 
 
-def certainty_equivalent(market, quotes, gamma, inventory=0, liquidation_cost=0.0, *, scheme="continuous", start=0.0):
+def certainty_equivalent(
+    market: Any,
+    quotes: Quotes,
+    gamma: float,
+    inventory: int = 0,
+    liquidation_cost: float = 0.0,
+    *,
+    scheme: str = "continuous",
+    start: float = 0.0,
+) -> float:
     """Certainty equivalent −ln E[exp(−gamma·profit)]/gamma, currency; the mean if `gamma` is 0.
 
     Parameters
@@ -192,14 +218,14 @@ def certainty_equivalent(market, quotes, gamma, inventory=0, liquidation_cost=0.
         return moments(market, quotes, scheme, inventory, liquidation_cost, start=start).mean
     quotes, at, final = _ends(market, quotes, scheme, inventory, liquidation_cost, start)
     if scheme == "bernoulli":
-        f, bid, ask, dt = _steps(market, quotes)
-        gains = [-gamma * gain for gain in _step_gains(f)]
+        f, bid, ask, dt = steps(market, quotes)
+        gains = [-gamma * gain for gain in step_gains(f)]
         q = gamma * quotes.size * np.abs(quotes.inventory)
         swing = q * market.sigma * np.sqrt(dt)
         move = -gamma * quotes.size * quotes.inventory * market.mu * dt + np.logaddexp(swing, -swing) - np.log(2)
         log = chain.bernoulli_exponential(bid, ask, *gains, f.bid_to, f.ask_to, move, -gamma * final)
     else:
-        rates, gains = _rates_and_gains(market, quotes, continuous_fills(market, quotes))
+        rates, gains = rates_and_gains(market, quotes, continuous_fills(market, quotes))
         log = _log_expectation(-gamma, rates, gains, final)
     if not np.isfinite(log[at]):
         raise ValueError(
@@ -278,7 +304,15 @@ class ProfitLaw:
         return x, (x >= self.low) & (x <= self.high), np.exp(-1j * self.frequencies * x[..., None])
 
 
-def profit_law(market, quotes, inventory=0, liquidation_cost=0.0, tolerance=1e-8, *, start=0.0):
+def profit_law(
+    market: Any,
+    quotes: Quotes,
+    inventory: int = 0,
+    liquidation_cost: float = 0.0,
+    tolerance: float = 1e-8,
+    *,
+    start: float = 0.0,
+) -> "ProfitLaw":
     """Exact law of the profit in continuous time, by inversion of its characteristic function φ.
 
     φ solves the linear equations above at z = iu. On an interval of length W, with u_j = 2πj/W, the distribution
@@ -311,7 +345,7 @@ def profit_law(market, quotes, inventory=0, liquidation_cost=0.0, tolerance=1e-8
     tolerance = in_interval("tolerance", tolerance, 1e-10, 0.01, meaning="error of the distribution function")
     quotes, at, final = _ends(market, quotes, "continuous", inventory, liquidation_cost, start)
     positive("sigma", market.sigma, "volatility; without it the law of the profit is discrete")
-    rates, gains = _rates_and_gains(market, quotes, continuous_fills(market, quotes))
+    rates, gains = rates_and_gains(market, quotes, continuous_fills(market, quotes))
     dt, bid_rate, ask_rate = rates[:3]
     atom = float(np.exp(-dt @ (bid_rate + ask_rate)[:, at])) if quotes.inventory[at] == 0 else 0.0
 
@@ -326,7 +360,7 @@ def profit_law(market, quotes, inventory=0, liquidation_cost=0.0, tolerance=1e-8
     octaves = 2 * np.pi / (high - low) * 2.0 ** np.arange(17)
     variance_only = (*rates, nothing, nothing, 0 * final, gains[3], 0 * final, *CONTOUR)
     bound = chain.characteristic_function(octaves, *variance_only)[:, at].real - atom
-    terms, reached = _terms_needed(bound, tolerance / 2)
+    terms, reached = chain.terms_needed(bound, tolerance / 2)
     if reached > tolerance / 2:
         raise ValueError(
             f"tolerance must be >= {2 * reached:.2g} for this market and these quotes (error of the distribution"
@@ -356,23 +390,6 @@ def _log_expectation(z, rates, gains, final):
     return chain.exponential_values(*rates, z * bid_gain, z * ask_gain, own, z * final, *REAL_CONTOUR)
 
 
-def _terms_needed(bound, tail, most=4096):
-    """Smallest J <= most with (2/π) Σ_{j>J} b(j)/j <= tail, and the sum there, for b known at the octaves j = 2^k.
-
-    b(j) = E exp(−j² X) is a log-convex function of j²: between octaves it lies below the chord. After the last octave
-    it falls at least like 1/j, since X has a bounded density at 0. Rounding leaves b uncertain by 1e-13.
-    """
-    bound = np.maximum(bound, 1e-13)
-    octaves = 2.0 ** np.arange(len(bound))
-    j = np.arange(1, most + 1)
-    terms = np.exp(np.interp(j**2, octaves**2, np.log(bound))) / j
-    rest = np.log(2) * np.sum(bound[octaves >= most]) + bound[-1]
-    sums = 2 / np.pi * (np.append(np.cumsum(terms[::-1])[::-1][1:], 0.0) + rest)
-    enough = np.flatnonzero(sums <= tail)
-    J = int(j[enough[0]]) if len(enough) else most
-    return J, float(sums[J - 1])
-
-
 def _ends(market, quotes, scheme, inventory, liquidation_cost, start):
     """The quotes from `start` on, the index of the inventory there and the profit of the liquidation from each one."""
     choice("scheme", scheme, SCHEMES)
@@ -380,21 +397,3 @@ def _ends(market, quotes, scheme, inventory, liquidation_cost, start):
     quotes = from_time(quotes, start, scheme)
     cost = nonnegative("liquidation_cost", liquidation_cost, "price per unit of |inventory| at the horizon")
     return quotes, start_index(quotes, inventory), -cost * quotes.size * np.abs(quotes.inventory)
-
-
-def _steps(market, quotes):
-    """The fills of the Bernoulli scheme, its probabilities of a bid's and an ask's fill, and its step."""
-    return fills(market, quotes), *bernoulli_probabilities(market, quotes)
-
-
-def _step_gains(f):
-    """Currency earned by a bid's fill alone, an ask's alone, and both in one step, which cuts nothing; each (n, m)."""
-    return f.bid_spread - f.bid_toll, f.ask_spread - f.ask_toll, f.bid_spread + f.ask_spread
-
-
-def _rates_and_gains(market, quotes, f):
-    """What the kernels of `chain` need: jumps of the inventory; gains of fills, drift and variance of the profit."""
-    q = quotes.size * quotes.inventory
-    rates = (np.diff(quotes.times, append=quotes.horizon), f.bid_rate, f.ask_rate, f.bid_to, f.ask_to)
-    gains = (f.bid_spread - f.bid_toll, f.ask_spread - f.ask_toll, q * market.mu, (q * market.sigma) ** 2)
-    return rates, gains

@@ -19,7 +19,7 @@ that side's cumulated rate reaches a level that is the same for any quotes (Rath
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -34,6 +34,7 @@ from mmlib.market_making._fills import (
     start_index,
 )
 from mmlib.market_making._kernels import monte_carlo as kernels
+from mmlib.market_making.quotes import Quotes
 from mmlib.numerics import streams
 
 SCHEMES = ("bernoulli", "continuous")
@@ -94,7 +95,7 @@ class Outcome:
     drawdown: np.ndarray
     sample: Sample | None = None
 
-    def summary(self, level=0.95):
+    def summary(self, level: float = 0.95) -> pd.DataFrame:
         """Table of estimates: one row a quantity, columns `value` and `standard error` (see `mmlib.risk`).
 
         Rows: mean, std and Sharpe ratio of the profit, its VaR and CVaR at `level`, means of spread, revaluation,
@@ -125,16 +126,16 @@ class Outcome:
 
 
 def run(
-    market,
-    quotes,
-    paths=100_000,
-    seed=7,
-    scheme="bernoulli",
-    inventory=0,
-    liquidation_cost=0.0,
-    drawdown=True,
-    sample_paths=0,
-):
+    market: Any,
+    quotes: Quotes,
+    paths: int = 100_000,
+    seed: int = 7,
+    scheme: str = "bernoulli",
+    inventory: int = 0,
+    liquidation_cost: float = 0.0,
+    drawdown: bool = True,
+    sample_paths: int = 0,
+) -> Outcome:
     """Simulate `quotes` in `market`.
 
     Parameters

@@ -38,6 +38,7 @@ __all__ = [
     "exponential_values",
     "moments_backward",
     "occupancy_forward",
+    "terms_needed",
 ]
 
 
@@ -134,6 +135,23 @@ def _fourier(dt, bid_rate, ask_rate, bid_to, ask_to, bid_gain, ask_gain, carry, 
             for q in range(m):
                 value[q] += change[q]
     return value
+
+
+def terms_needed(bound, tail, most=4096):
+    """Smallest J <= most with (2/π) Σ_{j>J} b(j)/j <= tail, and the sum there, for b known at the octaves j = 2^k.
+
+    b(j) = E exp(−j² X) is a log-convex function of j²: between octaves it lies below the chord. After the last octave
+    it falls at least like 1/j, since X has a bounded density at 0. Rounding leaves b uncertain by 1e-13.
+    """
+    bound = np.maximum(bound, 1e-13)
+    octaves = 2.0 ** np.arange(len(bound))
+    j = np.arange(1, most + 1)
+    terms = np.exp(np.interp(j**2, octaves**2, np.log(bound))) / j
+    rest = np.log(2) * np.sum(bound[octaves >= most]) + bound[-1]
+    sums = 2 / np.pi * (np.append(np.cumsum(terms[::-1])[::-1][1:], 0.0) + rest)
+    enough = np.flatnonzero(sums <= tail)
+    J = int(j[enough[0]]) if len(enough) else most
+    return J, float(sums[J - 1])
 
 
 @njit(cache=True)
