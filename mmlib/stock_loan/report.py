@@ -24,7 +24,7 @@ from matplotlib.figure import Figure
 
 from mmlib import plotting
 from mmlib.checks import nonnegative
-from mmlib.stock_loan import allocation, kpis, tables, tickets
+from mmlib.stock_loan import allocation, kpis, support, tables, tickets
 
 GROUPS = {"book": [], "bucket": ["bucket"], "pool": ["pool_id"], "client": ["client_id"]}
 HEAT_NAMES, HEAT_DAYS, CHANGES = 25, 30, 12  #: names and trade dates of the heat map, names in "what changed"
@@ -152,6 +152,10 @@ def page(
     body += ["<h2>Tickets worth most</h2>", top.to_html(index=False, border=0, float_format="{:,.2f}".format)]
     body += [_picture(*entry) for entry in pictures(book, date, solution, steps)]
     body += ["<h2>KPIs of the day</h2>", shown.T.to_html(border=0)]
+    supported = support.report(book)
+    if not supported["supported"].all():
+        missing = supported.loc[~supported["supported"], ["missing"]]
+        body += ["<h2>What the files do not support</h2>", missing.to_html(border=0)]
     head = (
         f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Stock loan {date:%F}</title>'
     )

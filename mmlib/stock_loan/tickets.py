@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 
 from mmlib.checks import nonnegative
-from mmlib.stock_loan import _schemas, allocation, sources, tables
+from mmlib.stock_loan import _csv_tables, _schemas, allocation, tables
 from mmlib.stock_loan.allocation import BP_DAY
 
 KINDS = ("new", "return", "re-rate")
@@ -146,7 +146,7 @@ def read(path: str | Path) -> pd.DataFrame:
         If the file is missing, cut short or breaks a rule; names the file and the line.
     """
     path = Path(path)
-    text = sources._read_csv(path, whole=True)
+    text = _csv_tables.read(path)
     return _typed(tables.validate(text, COLUMNS, KEY, path.name, 2).sort_index())
 
 
