@@ -11,9 +11,11 @@ The results are shown as a table and stored in the output, where `mmlib run` and
     chapter.table({"quotes": names, "worth": worth, "worth of 10,000 paths": map(chapter.uncertain, means, errors)})
 """
 
+import csv
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 #: Key of the stored results in an output's metadata.
 RESULTS = "mmlib_results"
+#: The ledger of certainty equivalents, written by `book/_ledger.py`.
+LEDGER = Path(__file__).parents[1] / "data" / "ledger.csv"
 FLOAT = float | np.floating
 
 
@@ -137,6 +141,40 @@ def uncertain(value: float, error: float) -> str:
         return f"{value:z,.{decimals}f}({round(error * 10**decimals)})"
     unit = 10**-decimals
     return f"{round(value / unit) * unit:,}({round(error / unit) * unit})"
+
+
+def ledger(here: str) -> None:
+    """Show the book's running ledger: what each model's quotes are worth in one market, the rows of `here` marked.
+
+    The market has sigma 2, A 140, k 1.5; a maker of risk aversion 0.1 trades until time 1 with limits of ±30, by tables
+    of 200 rows. The limit is that of tables with ever more rows; the loss is against the best there can be.
+
+    Parameters
+    ----------
+    here : str
+        Chapter that shows it: its file's name without ending.
+
+    Raises
+    ------
+    ValueError
+        If `here` is empty, or the ledger is not there: it is data of the source tree, not of an installed package.
+    """
+    from IPython.display import display
+
+    if not isinstance(here, str) or not here:
+        raise ValueError(f"here must be the name of a chapter; got {here!r}")
+    if not LEDGER.exists():
+        raise ValueError(f"ledger needs data/ledger.csv of the project's source tree; there is no {LEDGER}")
+    with LEDGER.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    columns: dict[str, list[str]] = {
+        "model": [("→ " if row["chapter"] == here else "") + row["model"] for row in rows],
+        "certainty equivalent": [f"{float(row['certainty_equivalent']):.2f}" for row in rows],
+        "in the limit": [row["limit"] for row in rows],
+        "loses, %": [row["loss_percent"] for row in rows],
+        "chapter": [row["chapter"] for row in rows],
+    }
+    display(table(columns))
 
 
 def _column(values: list, decimals: int | None) -> list[str]:

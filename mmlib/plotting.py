@@ -1,7 +1,7 @@
 """One figure style for the book: colour-blind safe, readable at phone width, labelled axes."""
 
 import matplotlib as mpl
-from cycler import cycler
+from matplotlib import rcsetup
 
 #: Okabe & Ito (2008), distinguishable with any common colour blindness and in grey by the order of lightness.
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
@@ -15,7 +15,7 @@ def style() -> None:
         {
             "axes.grid": True,
             "axes.labelsize": 12,
-            "axes.prop_cycle": cycler(color=COLOURS),
+            "axes.prop_cycle": rcsetup.cycler(color=COLOURS),
             "axes.spines.right": False,
             "axes.spines.top": False,
             "figure.constrained_layout.use": True,
