@@ -229,7 +229,8 @@ def _start(eq, discount):
     if steepest == 0:  # θ = 0 is stationary
         return theta
     dt = first = unit / steepest
-    for _ in range(MOST_STARTS):
+    bounded = eq.xi > 0 and min(eq.bid.intensity.highest, eq.ask.intensity.highest) < np.inf
+    for _ in range(MOST_STARTS if bounded else 5000):
         damped = 1 + dt * discount  # (1 + dt discount) θ' = θ + dt F(θ')
         try:
             new, _ = implicit_step(eq, theta / damped, dt / damped, theta, most=100 + 2 * len(theta))
