@@ -97,7 +97,7 @@ def period(events: pd.DataFrame, start: float | None, end: float | None) -> tupl
 
 
 def quoted(events: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Times (ns) and mids (currency) in order of the exchange's clock: of the touches where there are any, else books."""
+    """Times (ns) and mids (currency) by the exchange's clock: of the touches where there are any, else books."""
     touch = events[events["kind"] == book.TOUCH]
     if len(touch):
         bid, ask = (touch["price"].to_numpy()[(touch["side"] == side).to_numpy()] for side in (book.BID, book.ASK))
