@@ -24,18 +24,16 @@ the impact of its quotes.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from mmlib.checks import integer, positive
-from mmlib.order_book import events as book
+from mmlib.checks import integer, number, positive
+from mmlib.market_making import Quotes
+from mmlib.order_book._feed import FEED, feed
 from mmlib.order_book._kernels import replay as kernels
-from mmlib.order_book.events import EventError
 
-#: A row of market data: exchange and local time (ns), size, price in ticks, depth or trade, side of the resting order.
-FEED = np.dtype([("ts", "i8"), ("local", "i8"), ("qty", "f8"), ("tick", "i4"), ("kind", "i1"), ("side", "i1"),
-                 ("spare", "i2")])  # fmt: skip
 QUEUES = {"back": kernels.BACK, "power": kernels.POWER, "front": kernels.FRONT}
 _FAULTS = {
     kernels.TOO_MANY_ORDERS: "more orders are open at once than `orders`",
@@ -44,110 +42,7 @@ _FAULTS = {
 }
 
 
-def feed(events: pd.DataFrame, tick: float, lot: float, *, ticks: tuple[int, int] | None = None) -> np.ndarray:
-    """Market data of `events` in ticks, in the order of the exchange.
-
-    LOBSTER's rows give the trade, then the levels that changed; Binance's snapshot, changes and trades (from the
-    snapshot on, no earlier in time than it).
-
-    Parameters
-    ----------
-    events : DataFrame
-        As in `events`.
-    tick, lot : float
-        Smallest step of prices, currency, and of sizes.
-    ticks : pair of int, optional
-        Lowest and highest tick; rows beyond it are left out. By default all.
-
-    Returns
-    -------
-    ndarray of `FEED`, shape (rows,)
-
-    Raises
-    ------
-    ValueError
-        If a price is not a whole number of ticks, or exchange times go back.
-    """
-    tick, lot = positive("tick", tick, "currency"), positive("lot", lot, "units")
-    lobster = bool(np.all(events["kind"] <= book.HALT))
-    rows = _lobster_rows(events, tick) if lobster else _binance_rows(events, tick)
-    if ticks is not None:
-        low, high = (integer("ticks", t, least=0, most=2**31 - 2) for t in ticks)
-        rows = rows[(rows["tick"] >= low) & (rows["tick"] <= high)]
-    if len(rows) == 0:
-        raise EventError("events must have market data in the range of ticks; there are none")
-    if np.any(np.diff(rows["ts"]) < 0):
-        raise EventError("events must be in order of the exchange's time; it goes back")
-    return rows
-
-
-def _in_ticks(price, tick):
-    found = np.rint(price / tick)
-    off = np.flatnonzero(np.abs(found * tick - price) > 1e-6 * tick + 1e-9 * np.abs(price))
-    if len(off):
-        raise EventError(f"tick must divide every price ({tick:g}); got a price of {price[off[0]]!r}")
-    return found.astype(np.int64)
-
-
-def _rows(ts, local, qty, tick, kind, side):
-    rows = np.zeros(len(ts), FEED)
-    rows["ts"], rows["local"], rows["qty"] = ts, local, qty
-    rows["tick"], rows["kind"], rows["side"] = tick, kind, side
-    return rows
-
-
-def _lobster_rows(events, tick):
-    """Trades, then changed levels, bid before ask; a level that left the view is emptied if it would be in view."""
-    depth = book.levels(events)
-    time, local = events["time_ns"].to_numpy(), events["local_ns"].to_numpy()
-    trade = np.flatnonzero((events["kind"] == book.EXECUTE).to_numpy())
-    parts = [(trade, 0, _in_ticks(events["price"].to_numpy()[trade], tick), events["size"].to_numpy()[trade],
-              kernels.DATA_TRADE, events["side"].to_numpy()[trade])]  # fmt: skip
-    for side, name, order in ((book.BID, "bid", 1), (book.ASK, "ask", 2)):
-        price = np.column_stack([events[f"{name}_price_{n}"].to_numpy() for n in range(1, depth + 1)])
-        size = np.column_stack([events[f"{name}_size_{n}"].to_numpy() for n in range(1, depth + 1)])
-        ladder = np.full(price.shape, -1, np.int64)
-        there = ~np.isnan(price)
-        ladder[there] = _in_ticks(price[there], tick)
-        was, had = np.roll(ladder, 1, axis=0), np.roll(size, 1, axis=0)
-        was[0], had[0] = -1, 0
-        last = ladder[:, -1]  # what is worse than it is out of view; with an empty last level all is in view
-        for n in range(depth):
-            gone = (was[:, n] >= 0) & ~np.any(ladder == was[:, n, None], axis=1)
-            gone &= (last < 0) | ((was[:, n] - last) * side > 0)
-            at = np.flatnonzero(gone)
-            parts.append((at, 2 * order, was[at, n], np.zeros(len(at)), kernels.DATA_DEPTH, side))
-        for n in range(depth):
-            same = (was == ladder[:, n, None]) & (had == size[:, n, None])
-            at = np.flatnonzero((ladder[:, n] >= 0) & ~np.any(same, axis=1))
-            parts.append((at, 2 * order + 1, ladder[at, n], size[at, n], kernels.DATA_DEPTH, side))
-    row = np.concatenate([part[0] for part in parts])
-    rank = np.concatenate([np.full(len(part[0]), part[1]) for part in parts])
-    kind = np.concatenate([np.full(len(part[0]), part[4]) for part in parts])
-    side = np.concatenate([np.broadcast_to(part[5], len(part[0])) for part in parts])
-    level, qty = (np.concatenate([part[i] for part in parts]) for i in (2, 3))
-    order = np.lexsort((rank, row))
-    row = row[order]
-    return _rows(time[row], local[row], qty[order], level[order], kind[order], side[order])
-
-
-def _binance_rows(events, tick):
-    """From the snapshot on, no earlier than it, in order of the exchange's time."""
-    kind = events["kind"].to_numpy()
-    snapshots = np.flatnonzero(kind == book.SNAPSHOT)
-    if not len(snapshots):
-        raise EventError("events must have a snapshot: without one there is no book to quote in")
-    if len(np.unique(events["message"].to_numpy()[snapshots])) > 1:
-        raise EventError("events must have one snapshot; after a gap replay the parts one by one")
-    begin = int(snapshots[0])
-    used = np.flatnonzero(np.isin(kind, (book.SNAPSHOT, book.DEPTH, book.TRADE)))
-    part = events.iloc[used[used >= begin]]
-    ts = np.maximum(part["time_ns"].to_numpy(), int(events["time_ns"].iloc[begin]))
-    order = np.argsort(ts, kind="stable")
-    data = np.where(part["kind"].to_numpy() == book.TRADE, kernels.DATA_TRADE, kernels.DATA_DEPTH)
-    local, size, side = (part[name].to_numpy() for name in ("local_ns", "size", "side"))
-    columns = (ts, local, size, _in_ticks(part["price"].to_numpy(), tick), data, side)
-    return _rows(*(column[order] for column in columns))
+__all__ = ["FEED", "Report", "backtest", "feed", "fills", "pay", "quoter", "run", "start", "step"]
 
 
 def start(
@@ -211,10 +106,15 @@ def start(
     if waits[0] < 0 and (np.any(np.diff(feed["local"]) < 0) or np.any(feed["local"] < feed["ts"])):
         raise ValueError("latency must be given: the feed's local times go back, or are before the exchange's")
     low, high = int(feed["tick"].min()), int(feed["tick"].max())
-    state = np.zeros(room[3], _state_dtype(*room[:3], high - low + 1))
-    state["now"], state["step"] = feed["ts"][0], integer("step", step, least=1, meaning="ns")
+    room[2], width = (
+        1 << (n - 1).bit_length() for n in (room[2], max(high - low + 1, 1024))
+    )  # few sizes to compile for
+    state = np.zeros(room[3], _state_dtype(*room[:3], width))
+    state["now"] = state["begun"] = feed["ts"][0]
+    state["step"] = integer("step", step, least=1, meaning="ns")
     for name, value in dict(
-        feed_latency=waits[0], entry_latency=waits[1], response_latency=waits[2], lot=lot, order_size=round(order_size / lot),
+        feed_latency=waits[0], entry_latency=waits[1], response_latency=waits[2], lot=lot,
+        order_size=round(order_size / lot),
         queue=QUEUES[queue], power=positive("power", power), partial=bool(partial), lowest=low, bid=kernels.NO_BID,
         ask=kernels.NO_ASK, seen_bid=kernels.NO_BID, seen_ask=kernels.NO_ASK,
     ).items():  # fmt: skip
@@ -265,7 +165,7 @@ def run(feed: np.ndarray, state: np.ndarray, policy: Callable, *parameters: floa
 
 
 def fills(state: np.ndarray, which: int = 0) -> pd.DataFrame:
-    """Fills of a book: time_ns, side (+1 bought), tick, size, mid (half ticks, before the fill), waited_ns."""
+    """Fills of a book: time_ns, side (+1 bought), tick, size (lots), mid (half ticks, before), waited_ns, taker."""
     s = state[which]
     n = int(s["fills"])
     return pd.DataFrame(
@@ -276,23 +176,180 @@ def fills(state: np.ndarray, which: int = 0) -> pd.DataFrame:
             "size": s["fill_size"][:n],
             "mid": s["fill_mid"][:n],
             "waited_ns": s["fill_waited"][:n],
+            "taker": s["fill_taker"][:n].astype(bool),
         }
     )
 
 
+@dataclass(frozen=True, eq=False)
+class Report:
+    """What a replay earned, and of what; money in currency, spread + markout + holding − fees = profit exactly.
+
+    Attributes
+    ----------
+    profit : float
+        Cash and the position at the last mid, less fees.
+    spread : float
+        Distance of the fills from the mid before them.
+    markout : float
+        What the mid did in `horizon` after the fills, to the position they made: adverse selection where negative.
+    holding : float
+        What it did after that.
+    fees : float
+        Of makers and takers.
+    position : float
+        Units held at the end.
+    fills : DataFrame
+        As `fills`, with `markout` (currency a unit, after `horizon`).
+    path : DataFrame
+        time_ns, profit (currency, before fees), position (units), mid (currency): at each fill and at the end.
+    """
+
+    profit: float
+    spread: float
+    markout: float
+    holding: float
+    fees: float
+    position: float
+    fills: pd.DataFrame
+    path: pd.DataFrame
+
+
+def pay(
+    feed: np.ndarray,
+    state: np.ndarray,
+    *,
+    tick: float,
+    horizon: int = 1_000_000_000,
+    maker_fee: float = 0.0,
+    taker_fee: float = 0.0,
+    which: int = 0,
+) -> Report:
+    """The profit of a book that has run, with m the mid of the exchange just before what filled, s = ±1:
+
+        profit = Σ s (m_i − p_i) + Σ s (m_{i+h} − m_i) + Σ s (m_end − m_{i+h}) − fees,
+
+    in whole half ticks and lots, so that the parts add up exactly.
+
+    Parameters
+    ----------
+    feed, state, which
+        As for `fills`.
+    tick : float
+        Currency, as given to `feed`.
+    horizon : int
+        h of the markout, ns; beyond the end of the data it ends there.
+    maker_fee, taker_fee : float
+        Share of the value traded; negative for a rebate.
+    """
+    h = integer("horizon", horizon, least=0, meaning="ns")
+    fees = {name: number(name, value, "share of the value") for name, value in
+            (("maker_fee", maker_fee), ("taker_fee", taker_fee))}  # fmt: skip
+    done = fills(state, which)
+    bid, ask = kernels.touches(feed, _fresh(feed, state, which))
+    quoted = np.flatnonzero((bid != kernels.NO_BID) & (ask != kernels.NO_ASK))
+    mids, times = (bid + ask)[quoted], feed["ts"][quoted]
+    side, size, price = (done[name].to_numpy() for name in ("side", "size", "tick"))
+    later = mids[np.searchsorted(times, done["time_ns"].to_numpy() + h, side="right") - 1]
+    end, signed, before = mids[-1], side * size, done["mid"].to_numpy()
+    unit = 0.5 * tick * float(state["lot"][which])
+    parts = [int(np.sum(signed * x)) for x in (before - 2 * price, later - before, end - later)]
+    rate = np.where(done["taker"], fees["taker_fee"], fees["maker_fee"])
+    paid = 2 * unit * float(np.sum(rate * price * size))
+    done["markout"] = 0.5 * tick * side * (later - before)
+    held, cash = np.cumsum(signed), -np.cumsum(2 * signed * price)
+    last = int(held[-1]) if len(held) else 0
+    path = pd.DataFrame(
+        {
+            "time_ns": np.append(done["time_ns"], feed["ts"][-1]),
+            "profit": unit * np.append(cash + held * before, sum(parts)),
+            "position": float(state["lot"][which]) * np.append(held, last),
+            "mid": 0.5 * tick * np.append(before, end),
+        }
+    )
+    spread, markout, holding = (unit * part for part in parts)
+    return Report(
+        profit=unit * sum(parts) - paid, spread=spread, markout=markout, holding=holding, fees=paid,
+        position=float(state["lot"][which]) * last, fills=done, path=path,
+    )  # fmt: skip
+
+
+def _fresh(feed, state, which):
+    """A record like that of `state` before its first row."""
+    fresh = np.zeros(1, state.dtype)
+    for name in ("lot", "lowest"):
+        fresh[name] = state[name][which]
+    fresh["bid"], fresh["ask"] = kernels.NO_BID, kernels.NO_ASK
+    return fresh[0]
+
+
+def quoter(quotes: Quotes, tick: float) -> tuple:
+    """The compiled policy of a table of quotes, and its parameters: `run(feed, state, *quoter(quotes, tick))`.
+
+    Inventory in orders is the known position over the order's size, to the nearest whole one; the row is that of the
+    time since the first row of the feed, with a unit of time of one second; from the horizon on there are no quotes.
+    The prices are rounded to ticks away from the mid, and never cross the touch that is seen. Beyond a hard limit
+    a taker's order brings the position back to the quotes' target, when the strategy has learned of it.
+    """
+    tick = positive("tick", tick, "currency")
+    times = np.append(np.rint(quotes.times * 1e9), np.rint(quotes.horizon * 1e9)).astype(np.int64)
+    limit, target = (-1, 0) if quotes.limit is None else (quotes.limit, quotes.target)
+    ends = (times, int(quotes.inventory[0]), quotes.bid / tick, quotes.ask / tick)
+    return kernels.tabled, *ends, 1e-9, limit, target
+
+
+def backtest(
+    events: pd.DataFrame,
+    quotes: Quotes,
+    *,
+    tick: float,
+    lot: float,
+    maker_fee: float = 0.0,
+    taker_fee: float = 0.0,
+    horizon: int = 1_000_000_000,
+    ticks: tuple[int, int] | None = None,
+    **options,
+) -> Report:
+    """Run `quotes` through `events` and report: `feed`, `start`, `run` and `pay` in one call.
+
+    Parameters
+    ----------
+    events, tick, lot, ticks
+        As for `feed`.
+    quotes : Quotes
+        In currency; an order is `quotes.size` units, a whole number of lots. Times are seconds.
+    maker_fee, taker_fee, horizon
+        As for `pay`.
+    **options
+        As for `start`: step, latency, queue, power, partial …
+    """
+    rows = feed(events, tick, lot, ticks=ticks)
+    state = start(rows, lot=lot, order_size=quotes.size, **options)
+    run(rows, state, *quoter(quotes, tick))
+    return pay(rows, state, tick=tick, horizon=horizon, maker_fee=maker_fee, taker_fee=taker_fee)
+
+
 def _state_dtype(orders, fills, messages, ticks):
-    whole = ["now", "step", "cursor", "decision", "feed_latency", "entry_latency", "response_latency", "lowest", "bid",
-             "ask", "seen_bid", "seen_ask", "queue", "resting", "sent", "fills", "fault", "touches", "touch_first",
-             "answers", "answer_first", "requests", "request_first"]  # fmt: skip
-    whole += ["order_size", "position", "cash", "known_position"]
-    real = ["lot", "power"]
-    fields = [(name, "i8") for name in whole] + [(name, "f8") for name in real] + [("done", "?"), ("partial", "?")]
-    fields += [(name, "i8", orders) for name in ("side", "tick", "at_exchange", "known", "arrived", "number", "left",
-                                                 "known_left")]  # fmt: skip
-    fields += [(name, "f8", orders) for name in ("ahead", "traded")]
-    fields += [(name, "i8", messages) for name in ("touch_time", "touch_bid", "touch_ask")]
-    fields += [(name, "i8", 4 * orders) for name in ("answer_time", "answer_what", "answer_order", "request_time",
-                                                     "request_what", "request_order", "request_number")]  # fmt: skip
-    fields += [("answer_size", "i8", 4 * orders), ("fill_size", "i8", fills)]
-    fields += [(name, "i8", fills) for name in ("fill_time", "fill_side", "fill_tick", "fill_mid", "fill_waited")]
-    return np.dtype([*fields, ("bids", "f8", ticks), ("asks", "f8", ticks)], align=True)
+    """A book: scalars, its orders, messages on their way in rings, its fills, the exchange's levels by tick."""
+
+    def fields(names, kind, *shape):
+        return [(name, kind, *shape) for name in names.split()]
+
+    return np.dtype(
+        [
+            *fields("now begun step cursor decision fault", "i8"),
+            *fields("feed_latency entry_latency response_latency queue lowest bid ask seen_bid seen_ask", "i8"),
+            *fields("order_size position cash known_position resting sent fills", "i8"),
+            *fields("touches touch_first answers answer_first requests request_first", "i8"),
+            *fields("lot power", "f8"),
+            *fields("done partial", "?"),
+            *fields("side tick left known_left at_exchange known arrived number taking", "i8", orders),
+            *fields("ahead traded", "f8", orders),
+            *fields("touch_time touch_bid touch_ask", "i8", messages),
+            *fields("answer_time answer_what answer_order answer_size", "i8", 4 * orders),
+            *fields("request_time request_what request_order request_number", "i8", 4 * orders),
+            *fields("fill_time fill_side fill_tick fill_size fill_mid fill_waited fill_taker", "i8", fills),
+            *fields("bids asks", "f8", ticks),
+        ],
+        align=True,
+    )

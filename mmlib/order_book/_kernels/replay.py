@@ -12,7 +12,7 @@ DATA_DEPTH, DATA_TRADE = 1, 2
 BACK, POWER, FRONT = 0, 1, 2  # queue models
 FREE, SENT, RESTING, GONE = 0, 1, 2, 3  # an order at the exchange
 KNOWN_SENT, KNOWN_OPEN, KNOWN_CANCEL = 1, 2, 3  # an order as the strategy knows it
-NEW, CANCEL = 1, 2  # requests
+NEW, CANCEL, TAKE = 1, 2, 3  # requests
 ACCEPTED, FILLED, ENDED = 1, 2, 3  # responses; ENDED: cancelled, or expired since it would have crossed
 NONE, LEAVE = -1, -2  # ticks wanted
 NO_BID, NO_ASK = -1, 2**62
@@ -76,19 +76,19 @@ def _hear(s, now):
 
 
 @njit(cache=True)
-def _fill(s, now, order, size, mid):
-    """Book a fill of the order, at its price; `mid` in half ticks, before what filled it."""
+def _fill(s, now, order, size, tick, mid, taker):
+    """Book a fill of the order; `mid` in half ticks, before what filled it."""
     n = s.fills
     if n == len(s.fill_time):
         s.fault = TOO_MANY_FILLS
         return
-    s.fill_time[n], s.fill_side[n], s.fill_tick[n], s.fill_size[n] = now, s.side[order], s.tick[order], size
-    s.fill_mid[n], s.fill_waited[n] = mid, now - s.arrived[order]
+    s.fill_time[n], s.fill_side[n], s.fill_tick[n], s.fill_size[n] = now, s.side[order], tick, size
+    s.fill_mid[n], s.fill_waited[n], s.fill_taker[n] = mid, now - s.arrived[order], taker
     s.fills = n + 1
     s.position += s.side[order] * size
-    s.cash -= s.side[order] * size * s.tick[order]
+    s.cash -= s.side[order] * size * tick
     s.left[order] -= size
-    if s.left[order] == 0:
+    if s.left[order] == 0 and not taker:
         s.at_exchange[order] = GONE
         s.resting -= 1
     _respond(s, now, FILLED, order, size)
@@ -103,7 +103,7 @@ def _trade(s, now, side, tick, size):
             continue
         beyond = (s.tick[order] - tick) * side
         if beyond > 0:
-            _fill(s, now, order, s.left[order], mid)
+            _fill(s, now, order, s.left[order], s.tick[order], mid, False)
         elif beyond == 0:
             if s.queue == FRONT:
                 s.ahead[order] = 0.0
@@ -113,9 +113,9 @@ def _trade(s, now, side, tick, size):
             if reached > 0:
                 if s.partial:
                     s.ahead[order] = 0.0
-                    _fill(s, now, order, min(s.left[order], reached), mid)
+                    _fill(s, now, order, min(s.left[order], reached), s.tick[order], mid, False)
                 else:
-                    _fill(s, now, order, s.left[order], mid)
+                    _fill(s, now, order, s.left[order], s.tick[order], mid, False)
 
 
 @njit(cache=True)
@@ -173,7 +173,7 @@ def _depth(s, now, local, side, tick, size):
                 elif (side == 1 and s.bid > bid and s.tick[order] <= s.bid) or (
                     side == -1 and s.ask < ask and s.tick[order] >= s.ask
                 ):
-                    _fill(s, now, order, s.left[order], bid + ask)
+                    _fill(s, now, order, s.left[order], s.tick[order], bid + ask, False)
     if s.bid != bid or s.ask != ask:
         _touch_changed(s, local)
 
@@ -220,10 +220,27 @@ def _arrive(s):
         s.arrived[order], s.traded[order] = now, 0.0
         s.ahead[order] = (s.bids if side == 1 else s.asks)[tick - s.lowest]
         _respond(s, now, ACCEPTED, order, 0)
+    elif s.request_what[at] == TAKE:
+        _take(s, now, order)
     elif s.at_exchange[order] == RESTING:
         s.at_exchange[order] = GONE
         s.resting -= 1
         _respond(s, now, ENDED, order, 0)
+
+
+@njit(cache=True)
+def _take(s, now, order):
+    """Fill an order at the other side's levels, from the best on; what they cannot fill ends."""
+    side, mid = s.side[order], s.bid + s.ask
+    sizes, tick = (s.asks, s.ask) if side == 1 else (s.bids, s.bid)
+    s.arrived[order] = now
+    while s.left[order] > 0 and tick != NO_BID and tick != NO_ASK:
+        there = np.int64(np.floor(sizes[tick - s.lowest] / s.lot + 0.5))
+        if there > 0:
+            _fill(s, now, order, min(s.left[order], there), tick, mid, True)
+        tick = _next(sizes, tick - s.lowest + side, side, s.lowest, NO_ASK if side == 1 else NO_BID)
+    s.at_exchange[order] = GONE
+    _respond(s, now, ENDED, order, 0)
 
 
 @njit(cache=True)
@@ -233,7 +250,7 @@ def want(s, side, tick, size):
         return
     have = False
     for order in range(len(s.side)):
-        if s.known[order] != 0 and s.side[order] == side:
+        if s.known[order] != 0 and s.side[order] == side and not s.taking[order]:
             if s.tick[order] == tick and tick >= 0:
                 have = True
             elif s.known[order] == KNOWN_OPEN:
@@ -243,11 +260,30 @@ def want(s, side, tick, size):
         return
     for order in range(len(s.side)):
         if s.known[order] == 0 and s.at_exchange[order] == FREE:
-            s.known[order], s.at_exchange[order] = KNOWN_SENT, SENT
+            s.known[order], s.at_exchange[order], s.taking[order] = KNOWN_SENT, SENT, False
             s.side[order], s.tick[order], s.left[order], s.known_left[order] = side, tick, size, size
             s.sent += 1
             s.number[order] = s.sent
             _request(s, NEW, order, s.now)
+            return
+    s.fault = TOO_MANY_ORDERS
+
+
+@njit(cache=True)
+def cut(s, target):
+    """Send a taker's order that brings the known position back to ±`target` lots; quotes of both sides are pulled."""
+    excess = abs(s.known_position) - target
+    side = -1 if s.known_position > 0 else 1
+    for order in range(len(s.side)):
+        if s.known[order] != 0 and s.taking[order]:
+            return
+    for order in range(len(s.side)):
+        if s.known[order] == 0 and s.at_exchange[order] == FREE:
+            s.known[order], s.at_exchange[order], s.taking[order] = KNOWN_SENT, SENT, True
+            s.side[order], s.tick[order], s.left[order], s.known_left[order] = side, -1, excess, excess
+            s.sent += 1
+            s.number[order] = s.sent
+            _request(s, TAKE, order, s.now)
             return
     s.fault = TOO_MANY_ORDERS
 
@@ -308,3 +344,40 @@ def run(feed, state, policy, parameters):
             want(s, 1, bid, s.order_size)
             want(s, -1, ask, s.order_size)
             advance(feed, s)
+
+
+@njit(cache=True, nogil=True)
+def touches(feed, s):
+    """Bid and ask after each row of the feed, in ticks, from a state that has not begun."""
+    bid, ask = np.empty(len(feed), np.int64), np.empty(len(feed), np.int64)
+    for i in range(len(feed)):
+        row = feed[i]
+        if row.kind == DATA_DEPTH:
+            s.touches = 0
+            _depth(s, row.ts, row.ts, row.side, row.tick, row.qty)
+        bid[i], ask[i] = s.bid, s.ask
+    return bid, ask
+
+
+@njit(cache=True)
+def tabled(s, times, lowest, bid, ask, slack, limit, target):
+    """The policy of a table of quotes (n, m) in ticks: bid and ask distances from the mid, rounded away from it."""
+    elapsed = s.now - s.begun
+    if elapsed >= times[-1]:
+        return NONE, NONE
+    row = np.searchsorted(times, elapsed, side="right") - 1
+    q = np.int64(np.rint(s.known_position / s.order_size))
+    if limit >= 0 and abs(q) >= limit + 1:
+        cut(s, target * s.order_size)
+        return NONE, NONE
+    if s.seen_bid == NO_BID or s.seen_ask == NO_ASK or row < 0:
+        return NONE, NONE
+    column = min(max(q - lowest, 0), bid.shape[1] - 1)
+    mid = 0.5 * (s.seen_bid + s.seen_ask)
+    below, above = bid[row, column], ask[row, column]
+    wanted_bid, wanted_ask = NONE, NONE
+    if not np.isnan(below) and q <= lowest + column:
+        wanted_bid = max(min(np.int64(np.floor(mid - below + slack)), s.seen_ask - 1), NONE)
+    if not np.isnan(above) and q >= lowest + column:
+        wanted_ask = max(np.int64(np.ceil(mid + above - slack)), s.seen_bid + 1)
+    return wanted_bid, wanted_ask
