@@ -35,6 +35,7 @@ from mmlib.order_book.events import EventError, mid
 SESSION = (34_200.0, 57_600.0)  #: NASDAQ's hours, seconds after midnight.
 METHODS = ("rv5", "1s", "tsrv", "kernel", "preaveraged", "rows")
 _SCALE = 1e8  # prices as whole numbers: of 1e-8 currency
+_BLOCKS = 10  # least number that can be resampled
 _LEAST = 5  # expected hits of a bin of the goodness of fit
 
 
@@ -49,7 +50,7 @@ class Intensity:
     A_interval, k_interval : tuple of float
         95 % intervals of the profile likelihood.
     A_blocks, k_blocks : tuple of float
-        95 % intervals from resampled blocks of five minutes.
+        95 % intervals from resampled blocks of five minutes; NaN where the period has fewer than 10.
     count : int
         Aggressors at least `low` deep.
     G, df, p_value : float, int, float
@@ -176,13 +177,12 @@ def volatility(
     return float(np.sqrt(total / span))
 
 
-def aggressors(events: pd.DataFrame, side: str) -> pd.DataFrame:
-    """Trades grouped by who started them: `time_ns`, `depth` (price, from the mid before), `size`, `price` (the worst).
+def aggressors(events: pd.DataFrame) -> pd.DataFrame:
+    """Trades grouped by who started them: `time_ns`, `side` (that was hit), `depth`, `size`, `price` (worst), `mid`.
 
     Fills of one (time, side) that follow each other among the trades are one aggressor's; the mid is that of the row
-    before the first, for Binance of the last row of an earlier time. `side` is the side that is hit.
+    before the first, for Binance the last one of an earlier time. The depth is that of the price from the mid.
     """
-    sign = {"ask": book.ASK, "bid": book.BID}[choice("side", side, ("ask", "bid"))]
     lobster = bool(np.all(events["kind"] <= book.HALT))
     trades = np.flatnonzero((events["kind"] == (book.EXECUTE if lobster else book.TRADE)).to_numpy())
     time, hit = events["time_ns"].to_numpy(), events["side"].to_numpy()
@@ -207,8 +207,10 @@ def aggressors(events: pd.DataFrame, side: str) -> pd.DataFrame:
     reference = np.where(at >= 0, value[at], np.nan)
     frame["price"] = np.where(frame["side"] == book.ASK, frame["highest"], frame["lowest"])
     frame["depth"] = -frame["side"] * (_whole(frame["price"]) * 2 - _whole(2 * reference)) / (2 * _SCALE)
-    chosen = frame[(frame["side"] == sign) & frame["depth"].notna()]
-    return chosen[["time_ns", "depth", "size", "price"]].reset_index(drop=True)
+    frame["mid"] = reference
+    return frame.loc[frame["depth"].notna(), ["time_ns", "side", "depth", "size", "price", "mid"]].reset_index(
+        drop=True
+    )
 
 
 def intensity(
@@ -245,8 +247,11 @@ def intensity(
     """
     begin, finish = period(events, start, end)
     span = finish - begin
-    hits = aggressors(events, side)
-    hits = hits[(hits["time_ns"] >= round(begin * 1e9)) & (hits["time_ns"] < round(finish * 1e9))]
+    sign = {"ask": book.ASK, "bid": book.BID}[choice("side", side, ("ask", "bid"))]
+    hits = aggressors(events)
+    hits = hits[
+        (hits["side"] == sign) & (hits["time_ns"] >= round(begin * 1e9)) & (hits["time_ns"] < round(finish * 1e9))
+    ]
     number_of, bins = _bins(hits["depth"].to_numpy(), low, high, step)
     inside = number_of >= 0
     j = number_of[inside]
@@ -343,7 +348,7 @@ def goodness(counts: np.ndarray, x: float) -> tuple[float, int]:
 
 
 def _resampled(j, block, blocks, bins, low, step, span, resamples, seed):
-    if resamples == 0:
+    if resamples == 0 or blocks < _BLOCKS:
         return (np.nan, np.nan), (np.nan, np.nan)
     n = np.bincount(block, minlength=blocks)[:blocks].astype(float)
     u = np.bincount(block, j < bins, minlength=blocks)[:blocks]
