@@ -7,7 +7,7 @@ UV := $(VENV)/uv
 # every extra but `deep`, which has an environment of its own
 EXTRAS := $(addprefix --extra ,book csp forecast kdb kdb-test lab loan order-book rl scale test)
 
-.PHONY: book serve test lab notebooks audit lint bench lock clean
+.PHONY: book serve test lab notebooks audit lint bench mutate lock clean
 
 # uv installs the same lock file as pip would, some fifteen times faster
 .venv/ok: requirements.lock pyproject.toml
@@ -26,10 +26,8 @@ serve: book
 	@echo "The book is at http://127.0.0.1:$(PORT)/ (Ctrl-C ends it)"
 	@$(VENV)/python -m http.server --bind 127.0.0.1 --directory _build/html $(PORT)
 
-# OR-Tools and highspy each bring a HiGHS library of their own, and one process cannot load both: ticks run apart
 test: .venv/ok lint book
-	$(VENV)/python -m pytest tests/market_making/test_ticks.py
-	$(VENV)/python -m pytest -n 2 --dist loadfile tests notebooks --ignore tests/market_making/test_ticks.py --nbval \
+	$(VENV)/python -m pytest -n 2 --dist loadfile tests notebooks --nbval \
 		--nbval-current-env --nbval-sanitize-with=tests/notebooks/sanitize.cfg --nbval-cell-timeout=120
 
 lab: .venv/ok
@@ -39,8 +37,9 @@ lab: .venv/ok
 notebooks: .venv/ok
 	$(VENV)/python notebooks/_write.py $(NOTEBOOKS)
 
-# the one writer of book/audit.md and book/errata.md
+# the one writer of book/audit.md, book/errata.md and data/ledger.csv
 audit: .venv/ok
+	$(VENV)/python book/_ledger.py
 	$(VENV)/python book/_audit.py
 
 lint: .venv/ok
@@ -49,6 +48,10 @@ lint: .venv/ok
 
 bench: .venv/ok
 	for script in benchmarks/*.py; do echo "== $$script"; $(VENV)/python $$script || exit 1; done
+
+# do the tests of a module see small changes of it? make mutate MODULE=mmlib/risk.py [TESTS=...] [FLAGS="--sample 60"]
+mutate: .venv/ok
+	$(VENV)/python tests/mutate.py $(MODULE) $(if $(TESTS),--tests $(TESTS)) $(FLAGS)
 
 # UPGRADE=--upgrade takes the newest versions that pyproject.toml allows
 lock: .venv/ok

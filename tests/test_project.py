@@ -16,9 +16,10 @@ ROOT = Path(__file__).parents[1]
 MODULES = sorted(
     ".".join(path.relative_to(ROOT).with_suffix("").parts)
     for path in (ROOT / "mmlib").rglob("*.py")
-    if path.name not in ("__init__.py", "cli.py")
+    if path.name != "__init__.py"
 )
-PUBLIC = [module for module in MODULES if "._" not in module]
+#: What a chapter or a reader may import: not private, and not the command line, which documents itself (`--help`).
+PUBLIC = [module for module in MODULES if "._" not in module and not module.startswith("mmlib.cli.")]
 
 
 def locked():
