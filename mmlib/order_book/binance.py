@@ -65,7 +65,7 @@ def read_capture(path: str | Path, levels: int = 5, *, resync: bool = False, cac
     path = Path(path)
 
     def events(source):
-        return _capture(source[0], source[1].decode("utf-8", "replace"), levels, resync)
+        return _capture(path.name, source[1].decode("utf-8", "replace"), levels, resync)
 
     label = f"{path.name}:{levels}:{'resync' if resync else 'strict'}"
     return _cache.through([(path, label, lambda: unpacked(path))], events, cache)
@@ -255,7 +255,7 @@ def _depth(name, message, ladders, snapshot, last, report, resync, levels, rows,
     if last is None and final < snapshot:
         report["dropped"] += 1
         return None, _book(ladders, levels)
-    continues = before == last if last is not None else first <= snapshot + ("pu" not in data)
+    continues = before == last if last is not None else first <= snapshot or before == snapshot
     if not continues:
         expected = snapshot if last is None else last
         if not resync:

@@ -1,5 +1,6 @@
 """The facts of the real files, each found by another program than this one (see the reference of the numbers)."""
 
+import gzip
 import math
 
 import numpy as np
@@ -87,9 +88,7 @@ def test_the_rebuilt_book_is_the_exchanges_own_touch_at_every_state(capture):
 
 
 def test_a_gap_that_the_touch_hides_is_named(real, tmp_path):
-    import gzip
-
-    lines = gzip.open(real / "binance" / "usdm_btcusdt_20240808.gz").read().split(b"\n")
+    lines = gzip.decompress((real / "binance" / "usdm_btcusdt_20240808.gz").read_bytes()).split(b"\n")
     depth = [i for i, line in enumerate(lines) if b"depthUpdate" in line]
     gone = depth[5000]
     cut = tmp_path / "cut.txt"

@@ -58,7 +58,7 @@ def parse(data, start, rows, fields, places):
                     break
                 at += 1
             if digits == 0 or decimals == 0:
-                return table, (1, row, field), (most, cut, returns)
+                return table, (5 if at >= end else 1, row, field), (most, cut, returns)
             if field == 0:
                 most = max(most, decimals)
                 cut += decimals > places
