@@ -106,9 +106,7 @@ def start(
     if waits[0] < 0 and (np.any(np.diff(feed["local"]) < 0) or np.any(feed["local"] < feed["ts"])):
         raise ValueError("latency must be given: the feed's local times go back, or are before the exchange's")
     low, high = int(feed["tick"].min()), int(feed["tick"].max())
-    room[2], width = (
-        1 << (n - 1).bit_length() for n in (room[2], max(high - low + 1, 1024))
-    )  # few sizes to compile for
+    width = 1 << max(high - low, 1023).bit_length()  # a power of two: few sizes to compile for
     state = np.zeros(room[3], _state_dtype(*room[:3], width))
     state["now"] = state["begun"] = feed["ts"][0]
     state["step"] = integer("step", step, least=1, meaning="ns")
@@ -119,8 +117,7 @@ def start(
         ask=kernels.NO_ASK, seen_bid=kernels.NO_BID, seen_ask=kernels.NO_ASK,
     ).items():  # fmt: skip
         state[name] = value
-    leave = np.full((len(state), 2), kernels.NONE)
-    step_(feed, state, leave)
+    kernels.step(feed, state, np.full((len(state), 2), kernels.NONE))
     return state
 
 
@@ -139,13 +136,8 @@ def step(feed: np.ndarray, state: np.ndarray, wanted: np.ndarray) -> None:
     RuntimeError
         If the room given to `start` is not enough.
     """
-    step_(feed, state, np.asarray(wanted, np.int64).reshape(len(state), 2))
-
-
-def step_(feed, state, wanted):
-    kernels.step(feed, state, wanted)
-    if state["fault"].any():
-        raise RuntimeError(f"start must be given more room: {_FAULTS[int(state['fault'].max())]}")
+    kernels.step(feed, state, np.asarray(wanted, np.int64).reshape(len(state), 2))
+    _check_room(state)
 
 
 def run(feed: np.ndarray, state: np.ndarray, policy: Callable, *parameters: float) -> None:
@@ -159,7 +151,14 @@ def run(feed: np.ndarray, state: np.ndarray, policy: Callable, *parameters: floa
     RuntimeError
         If the room given to `start` is not enough.
     """
-    kernels.run(feed, state, policy, parameters)
+    if policy is kernels.tabled:
+        kernels.run_table(feed, state, *parameters)
+    else:
+        kernels.run(feed, state, policy, parameters)
+    _check_room(state)
+
+
+def _check_room(state):
     if state["fault"].any():
         raise RuntimeError(f"start must be given more room: {_FAULTS[int(state['fault'].max())]}")
 

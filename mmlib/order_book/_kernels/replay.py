@@ -18,6 +18,7 @@ NONE, LEAVE = -1, -2  # ticks wanted
 NO_BID, NO_ASK = -1, 2**62
 OK, TOO_MANY_ORDERS, TOO_MANY_FILLS, TOO_MANY_MESSAGES = 0, 1, 2, 3
 NEVER = 2**62
+FAR = 2.0**31  # ticks from the mid beyond which an order would never fill: none is sent; NaN is none too
 
 
 @njit(cache=True)
@@ -218,7 +219,8 @@ def _arrive(s):
         s.at_exchange[order] = RESTING
         s.resting += 1
         s.arrived[order], s.traded[order] = now, 0.0
-        s.ahead[order] = (s.bids if side == 1 else s.asks)[tick - s.lowest]
+        level = tick - s.lowest
+        s.ahead[order] = (s.bids if side == 1 else s.asks)[level] if 0 <= level < len(s.bids) else 0.0
         _respond(s, now, ACCEPTED, order, 0)
     elif s.request_what[at] == TAKE:
         _take(s, now, order)
@@ -376,8 +378,20 @@ def tabled(s, times, lowest, bid, ask, slack, limit, target):
     mid = 0.5 * (s.seen_bid + s.seen_ask)
     below, above = bid[row, column], ask[row, column]
     wanted_bid, wanted_ask = NONE, NONE
-    if not np.isnan(below) and q <= lowest + column:
+    if abs(below) < FAR and q <= lowest + column:
         wanted_bid = max(min(np.int64(np.floor(mid - below + slack)), s.seen_ask - 1), NONE)
-    if not np.isnan(above) and q >= lowest + column:
+    if abs(above) < FAR and q >= lowest + column:
         wanted_ask = max(np.int64(np.ceil(mid + above - slack)), s.seen_bid + 1)
     return wanted_bid, wanted_ask
+
+
+@njit(cache=True, nogil=True)
+def run_table(feed, state, times, lowest, bid, ask, slack, limit, target):
+    """`run` with the policy `tabled`, kept compiled from one process to the next."""
+    for b in range(len(state)):
+        s = state[b]
+        while not s.done and s.fault == OK:
+            wanted_bid, wanted_ask = tabled(s, times, lowest, bid, ask, slack, limit, target)
+            want(s, 1, wanted_bid, s.order_size)
+            want(s, -1, wanted_ask, s.order_size)
+            advance(feed, s)
