@@ -11,10 +11,10 @@ street fee e and penalty h in bp a year, act/360, the desk maximises a day's inc
 
     demand          Σ_k x_skc + u_sc = d_sc,   mandatory_sc <= Σ_k x_skc
     supply          Σ_c x_skc + z_sk <= S_sk,  committed_sk <= Σ_c x_skc + z_sk + o_sk
-    140 % rule      Σ_s p_s (Σ_c x_skc + z_sk) <= 1.4 debit_k         (SEC rule 15c3-3: margin client behind pool k)
+    140 % rule      Σ_s p_s Σ_k∈a (Σ_c x_skc + z_sk) <= 1.4 debit_a   (SEC rule 15c3-3: a margin customer's pools)
     balance sheet   Σ p_s (w_kc x_skc + w'_k z_sk) <= capital         (w: risk weight of the pair)
     credit          Σ p_s x_skc <= credit_c
-    concentration   Σ_c x_skc + z_sk <= α_k Σ_k' (Σ_c x_sk'c + z_sk') (share of one lender in a name)
+    concentration   Σ_c x_skc + z_sk <= α_k Σ_c d_sc                  (where another pool has shares of the name)
     eligibility     x_skc = 0 unless pool k may serve client c
 
 Demand, supply and concentration stay within a security; the 140 % rule, balance sheet and credit couple securities
@@ -43,10 +43,14 @@ from scipy import sparse
 from mmlib.checks import choice, nonnegative, positive
 from mmlib.stock_loan import duals
 from mmlib.stock_loan._allocation.decomposition import best_responses, decompose, greedy
+from mmlib.stock_loan._allocation.derivatives import Derivatives
+from mmlib.stock_loan._allocation.from_book import IDLE_COST, problem
 from mmlib.stock_loan._allocation.linear_program import EXTERNAL, OVER_BORROW, Program, assemble, maximise
-from mmlib.stock_loan._allocation.problem import BP_DAY, Problem, problem, replaced
+from mmlib.stock_loan._allocation.lots import in_lots
+from mmlib.stock_loan._allocation.problem import BP_DAY, REHYPOTHECATION_LIMIT, Problem
 
-__all__ = ["BP_DAY", "Problem", "Solution", "income", "problem", "replaced", "round_lots", "solve"]
+__all__ = ["BP_DAY", "IDLE_COST", "REHYPOTHECATION_LIMIT", "Problem", "Solution", "broken", "income", "problem",
+           "round_lots", "solve"]  # fmt: skip
 
 METHODS = ("separate", "decomposition", "monolithic")
 
@@ -118,6 +122,11 @@ class Solution:
         index = (p.security[mask], p.pool[mask]) + ((p.client[mask],) if client else ())
         np.add.at(total, index, self.x[mask])
         return total
+
+    @cached_property
+    def derivatives(self):
+        """How the value changes with right-hand sides: what `duals` reads."""
+        return Derivatives(self)
 
     def loans(self):
         """The allocation as a table: security, pool, client, shares, value (dollars), margin (dollars a day).
@@ -213,6 +222,62 @@ def _monolithic(program, solver):
     return x * unit / program.price, dual[: len(program.b)], dual[len(program.b) :]
 
 
+def broken(problem, allocation, external=None, tolerance=1e-9):
+    """The limits of a problem that an allocation breaks, with amounts; no row if it is feasible.
+
+    Straight from the definition, no programme involved. What of yesterday's book cannot stand today, and why:
+
+        allocation.broken(problem, problem.previous)
+
+    Parameters
+    ----------
+    problem : Problem
+    allocation : ndarray, shape (S, K, C)
+        Shares.
+    external : ndarray, shape (S, K), optional
+        Shares lent to the street.
+    tolerance : float
+        Excess that is still rounding, relative to the larger of 1 and the limit.
+
+    Returns
+    -------
+    DataFrame
+        Columns limit ("demand", "supply", "mandatory", "concentration", "eligibility", "street", or the name of a
+        coupling row), security, party (pool, client or, where eligibility is broken, "pool to client"; both "" for
+        coupling rows), allowed, used and excess; shares, or dollars of a coupling row. Mandatory shares are a least
+        amount: there `excess` is what is missing.
+    """
+    p, x = problem, np.asarray(allocation, float)
+    z = np.zeros(p.shape[:2]) if external is None else np.asarray(external, float)
+    drawn, given, lines = x.sum(2) + z, x.sum(1), []
+
+    def compare(limit, allowed, used, parties, sign=1):
+        excess = sign * (used - allowed)
+        for s, i in np.argwhere(excess > tolerance * np.maximum(1, np.where(np.isinf(allowed), 1, allowed))):
+            lines.append((limit, p.securities[s], parties[i], allowed[s, i], used[s, i], excess[s, i]))
+
+    def couple(limit, allowed, used):
+        if used - allowed > tolerance * max(1, allowed):
+            lines.append((limit, "", "", allowed, used, used - allowed))
+
+    compare("demand", p.demand, given, p.clients)
+    compare("mandatory", p.mandatory, given, p.clients, -1)
+    compare("supply", p.supply, drawn, p.pools)
+    compare("concentration", p.concentration_limit(), drawn, p.pools)
+    compare("street", np.where(p.external_fee > 0, np.inf, 0.0), z, p.pools)
+    pairs = [f"{pool} to {client}" for pool in p.pools for client in p.clients]
+    forbidden = np.where(p.eligible, 0.0, x).reshape(len(x), -1)
+    compare("eligibility", np.zeros_like(forbidden), forbidden, pairs)
+    dollars, street = p.price[:, None, None] * x, p.price @ z
+    if np.isfinite(p.capital):
+        couple("capital", float(p.capital), (p.capital_weight * dollars).sum() + p.external_weight @ street)
+    for customer, (most, mine) in p.margin_customers().items():
+        couple(f"140 % of the debit behind {customer}", most, dollars[:, mine].sum() + street[mine].sum())
+    for c in np.flatnonzero(np.isfinite(p.credit)):
+        couple(f"credit of {p.clients[c]}", p.credit[c], dollars[:, :, c].sum())
+    return pd.DataFrame(lines, columns=["limit", "security", "party", "allowed", "used", "excess"])
+
+
 def income(problem, allocation, external=None):
     """What an allocation earns in a day, item by item, straight from the definition: no programme involved.
 
@@ -245,17 +310,17 @@ def income(problem, allocation, external=None):
     return pd.Series(items, name="dollars a day")
 
 
-def round_lots(solution, lot=100, ticket=0):
-    """The allocation in whole lots and no loan below a ticket, for the names where shares are scarce.
+def round_lots(solution, lot=None, ticket=0):
+    """The allocation in whole lots and no loan below a ticket.
 
-    A name is scarce if one more share of some pool would earn something. Each becomes a mixed-integer programme of its
-    own, that may use of the coupling rows what it used before and what nobody uses; the other names stay as they are.
+    Each name with a loan that is not so becomes a mixed-integer programme of its own, that may use of the coupling rows
+    what it used before and what nobody uses; the other names stay as they are.
 
     Parameters
     ----------
     solution : Solution
-    lot : float
-        Shares, > 0.
+    lot : float or array_like, shape (S,), optional
+        Shares, > 0; by default the `round_lot` of the problem.
     ticket : float
         Smallest loan, shares, >= 0.
 
@@ -269,46 +334,9 @@ def round_lots(solution, lot=100, ticket=0):
     ValueError
         If mandatory demand of a name cannot be met in whole lots.
     """
-    lot, ticket = positive("lot", lot, "round lot, shares"), nonnegative("ticket", ticket, "smallest loan, shares")
-    program, x = solution.program, solution.x.copy()
-    scarce = np.unique(program.row_security[(program.kind == "supply") & (solution.y > 0)])
-    room = program.limit - program.use(x)
-    for s in scarce:
-        own, rows = slice(*program.columns[s : s + 2]), slice(*program.rows[s : s + 2])
-        W = program.W[:, own] * program.price[own]
-        room = room + W @ x[own]
-        x[own] = _in_lots(program, own, rows, W, room, lot, ticket, solution.problem.securities[s])
-        room = room - W @ x[own]
-    return replace(solution, x=x, method=f"{solution.method}, scarce names in lots")
-
-
-def _in_lots(program, own, rows, W, room, lot, ticket, name):
-    """The mixed-integer programme of one security: columns x, then lots and a yes-or-no for each lane."""
-    n = own.stop - own.start
-    pair = np.where(program.client[own] == OVER_BORROW, -1, program.pool[own] * 10**6 + program.client[own] + 1)
-    lanes, place = np.unique(pair[pair >= 0], return_inverse=True)
-    m, columns = len(lanes), np.flatnonzero(pair >= 0)
-    gather = sparse.csr_array((np.ones(len(columns)), (place, columns)), shape=(m, n))
-    most = np.zeros(m)
-    np.maximum.at(most, place, program.upper[own][columns])
-    zero, one = sparse.csr_array((m, m)), sparse.eye_array(m)
-    blank = sparse.csr_array((rows.stop - rows.start + len(room), 2 * m))
-    A = sparse.vstack(
-        [
-            sparse.hstack([sparse.vstack([program.A[rows][:, own], W]), blank]),
-            sparse.hstack([gather, -lot * one, zero]),
-            sparse.hstack([-gather, lot * one, zero]),
-            sparse.hstack([gather, zero, -sparse.diags_array(most)]),
-            sparse.hstack([-gather, zero, ticket * one]),
-        ]
-    ).tocsr()
-    x, _ = maximise(
-        np.concatenate([program.gain[own], np.zeros(2 * m)]),
-        A,
-        np.concatenate([program.b[rows], np.maximum(room, 0), np.zeros(4 * m)]),
-        np.concatenate([np.where(program.capped[own], program.upper[own], np.inf), np.full(m, np.inf), np.ones(m)]),
-        integer=np.repeat([False, True], [n, 2 * m]),
-    )
-    if x is None:
-        raise ValueError(f"mandatory demand of {name} cannot be met in lots of {lot:g} and tickets of {ticket:g}")
-    return np.round(x[:n], 6)
+    given = solution.problem.round_lot if lot is None else lot
+    lot = positive("lot", given, "round lot, shares", array=True)
+    ticket = nonnegative("ticket", ticket, "smallest loan, shares")
+    lots = np.broadcast_to(lot, len(solution.problem.securities))
+    x = in_lots(solution.problem, solution.program, solution.x, lots, ticket)
+    return replace(solution, x=x, method=f"{solution.method}, in lots")
