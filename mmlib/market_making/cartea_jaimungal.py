@@ -1,21 +1,21 @@
 """Cartea, Jaimungal & Penalva (2015, chapter 10): expected profit less a running and a final penalty of inventory.
 
 The maker values at time t the wealth expected at T less alpha q_T² (selling q_T in one go costs alpha a unit and unit
-held) and less phi ∫ q² ds; the value is x + q S + h(t, q). A fill at distance delta earns delta − fee, and is worth
-delta − fee + h(q ∓ 1) − h(q): so the best distances, and the equation that is left, are
+held) and less phi ∫ q² ds; the value is x + q S + theta(t, q). A fill at distance delta earns delta − fee, and is
+worth delta − fee + theta_{q∓1} − theta_q: so the best distances, and the equation that is left, are
 
-    delta_a = 1/kappa + fee + h(q) − h(q − 1),       delta_b = 1/kappa + fee + h(q) − h(q + 1),
-    0 = dh_q/dt + mu q − phi q² + L (exp(−kappa (h_q − h_{q−1})) + exp(−kappa (h_q − h_{q+1}))),
-    L = (A/(e kappa)) exp(−kappa fee).
+    delta_a = 1/k + fee + theta_q − theta_{q−1},       delta_b = 1/k + fee + theta_q − theta_{q+1},
+    0 = d theta_q/dt + mu q − phi q² + (eta/k) (exp(−k (theta_q − theta_{q−1})) + exp(−k (theta_q − theta_{q+1}))),
+    eta = (A/e) exp(−k fee).
 
-h = ln omega/kappa makes it linear (their section 10.2): omega(t) = exp(K (T − t)) z, z_q = exp(−alpha kappa q²),
+theta = ln v/k makes it linear (their section 10.2): v(t) = exp(K (T − t)) v(T), v_q(T) = exp(−alpha k q²),
 
-    K_qq = kappa (mu q − phi q²),        K_{q,q±1} = (A/e) exp(−kappa fee).
+    K_qq = k (mu q − phi q²),        K_{q,q±1} = eta.
 
-Their lambda and kappa are `market.A` and `market.k`. As T − t → ∞, h/(T − t) tends to the largest eigenvalue of K over
-kappa: the gain per unit of time that good quotes earn for ever. An own-fill impact xi adds ½ xi q² to h and ½ xi to the
-distances, divides K's sides by exp(½ kappa xi) and z by exp(½ kappa xi q²), as in `glft`. There too is the same problem
-with final penalty 0: phi = ½ gamma sigma² and xi = 0.
+`market.A`, `market.k`, theta and v are their lambda, kappa, h and omega. As T − t → ∞, theta/(T − t) tends to the
+largest eigenvalue of K over k: the gain per unit of time that good quotes earn for ever. An own-fill impact iota adds
+½ iota q² to theta and ½ iota to the distances, divides K's sides by exp(½ k iota) and v_q(T) by exp(½ k iota q²), as in
+`glft`. There too is the same problem with final penalty 0: phi = ½ gamma sigma² and xi = 0.
 """
 
 import numpy as np
@@ -48,7 +48,7 @@ def quotes(market, *, phi, alpha, horizon, max_inventory, steps):
     Returns
     -------
     Quotes
-        Distances of shape (steps, 2Q + 1), price, exact to a few 1e-9/kappa.
+        Distances of shape (steps, 2Q + 1), price, exact to a few 1e-9/k.
 
     Raises
     ------
@@ -62,7 +62,7 @@ def quotes(market, *, phi, alpha, horizon, max_inventory, steps):
 
 
 def value(market, *, phi, alpha, horizon, max_inventory):
-    """h(0, q): expected profit less the penalties from each inventory, marked to the mid.
+    """theta(0, q): expected profit less the penalties from each inventory, marked to the mid.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def value(market, *, phi, alpha, horizon, max_inventory):
 
 
 def gain(market, *, phi, max_inventory):
-    """Long-run gain per unit of time, less the running penalty: the largest eigenvalue of K over kappa.
+    """Long-run gain per unit of time, less the running penalty: the largest eigenvalue of K over k.
 
     With x = (lambda − K_cc)/side from the largest entry K_cc, and gaps g_q = (K_cc − K_qq)/side, elimination from both
     ends of the grid leaves one equation, a continued fraction in which nothing cancels however large the penalty:
@@ -137,7 +137,7 @@ def gain(market, *, phi, max_inventory):
 
 
 def _solve(market, phi, alpha, tau, q):
-    """ln(omega_q/omega_{q+1}), shape (n, 2Q), and ln omega_0, shape (n,), at increasing times to go `tau`."""
+    """ln(v_q/v_{q+1}), shape (n, 2Q), and ln v_0, shape (n,), at increasing times to go `tau`."""
     phi = nonnegative("phi", phi, "running penalty, currency/(units² time)")
     alpha = nonnegative("alpha", alpha, "final penalty, currency/units²")
     odd = 2 * q[:-1] + 1.0

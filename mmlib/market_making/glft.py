@@ -14,8 +14,8 @@ with limits 1/k and 1/e as xi → 0. With gains on both sides, drift, and the ru
 
 theta = (Delta/k) ln v + ½ impact Delta q² makes it linear (their eqs. 3.1–3.3, 5.1–5.6; Guéant 2017, section 3):
 
-    dv_q/dt = (alpha q² − k mu q) v_q − eta (v_{q−1} + v_{q+1}),        v_q(T) = exp(−½ k impact q²),
-    alpha = ½ k gamma sigma² Delta,        eta = A C exp(−k (fee + impact/2)),
+    dv_q/dt = (nu q² − k mu q) v_q − eta (v_{q−1} + v_{q+1}),        v_q(T) = exp(−½ k impact q²),
+    nu = ½ k gamma sigma² Delta,        eta = A C exp(−k (fee + impact/2)),
     delta_b = c1 + fee + impact/2 + ln(v_q/v_{q+1})/k,      delta_a = c1 + fee + impact/2 + ln(v_q/v_{q−1})/k.
 
 gamma is the running penalty and xi the aversion to the risk of the fills. xi = gamma is CARA utility (the default);

@@ -1,16 +1,16 @@
 """Fernandez-Tapia (2015, chapter 3): selling an inventory with limit orders.
 
 A trader holds q > 0 orders and only asks. Under CARA utility with aversion gamma, and when what is left at T is sold at
-the mid less `penalty` = b a unit, u = −exp(−gamma (x + q S + theta(t, q))) with theta = ln w/k and (his section 3.2;
+the mid less `penalty` = b a unit, u = −exp(−gamma (x + q S + theta(t, q))) with theta = ln v/k and (his section 3.2;
 Guéant, Lehalle & Fernandez-Tapia 2012)
 
-    dw_q/dt = (alpha q² − beta q) w_q − eta w_{q−1},     w_q(T) = exp(−k q b),     w_0 = 1,
-    alpha = ½ k gamma sigma²,     beta = k mu,     eta = A (1 + gamma/k)^−(1 + k/gamma) exp(−k fee),
-    delta_a = c1 + fee + ln(w_q/w_{q−1})/k,        c1 = ln(1 + gamma/k)/gamma.
+    dv_q/dt = (nu q² − k mu q) v_q − eta v_{q−1},     v_q(T) = exp(−k q b),     v_0 = 1,
+    nu = ½ k gamma sigma²,     eta = A (1 + gamma/k)^−(1 + k/gamma) exp(−k fee),
+    delta_a = c1 + fee + ln(v_q/v_{q−1})/k,        c1 = ln(1 + gamma/k)/gamma.
 
-An own-fill impact xi adds ½ xi q² to theta and ½ xi to the distance, as in `glft`. The distance may be negative: with
-much to sell the trader asks less than the mid. The equations are solved for the log-ratios
-u_q = ln(w_q/w_{q+1}), which neither overflow nor lose the far inventories, by the integrator of `glft` with no bids.
+An own-fill impact iota adds ½ iota q² to theta and ½ iota to the distance, as in `glft`. The distance may be negative:
+with much to sell the trader asks less than the mid. The equations are solved for the log-ratios
+u_q = ln(v_q/v_{q+1}), which neither overflow nor lose the far inventories, by the integrator of `glft` with no bids.
 """
 
 import numpy as np
@@ -82,14 +82,14 @@ def value(market, *, gamma, horizon, inventory, penalty):
 
 
 def _solve(market, gamma, tau, inventory, penalty):
-    """u_q = ln(w_q/w_{q+1}) for q = 0, …, inventory − 1, shape (n, inventory), at increasing times to go `tau`."""
+    """u_q = ln(v_q/v_{q+1}) for q = 0, …, inventory − 1, shape (n, inventory), at increasing times to go `tau`."""
     gamma = nonnegative("gamma", gamma, "risk aversion, 1/currency")
     inventory = integer("inventory", inventory, least=1, meaning="orders to sell")
     least = -300 / market.k
     penalty = in_interval("penalty", penalty, least, np.inf, meaning="price per unit lost at the horizon, from -300/k")
     odd = 2 * np.arange(inventory) + 1.0
     coupling = eta(market, gamma)
-    # Cut above only: a large w_q, which nothing drains to below q, is not forgotten.
+    # Cut above only: a large v_q, which nothing drains to below q, is not forgotten.
     start = np.minimum(market.k * (penalty + 0.5 * market.impact * odd), largest_start(coupling))
     drive = market.k * (0.5 * gamma * market.sigma**2 * odd - market.mu)
     return integrate(start, drive, 0.0, coupling, tau, False)[0]

@@ -1,6 +1,6 @@
 """Derivatives of the exact GLFT quotes by their parameters, from the tangent of the linear equation.
 
-In time to go, v' = M v with M_qq = k mu q − alpha q² and M_{q,q±1} = eta (`glft`). Differentiating by a parameter p,
+In time to go, v' = M v with M_qq = k mu q − nu q² and M_{q,q±1} = eta (`glft`). Differentiating by a parameter p,
 
     (v_p)' = M v_p + M_p v,        delta_b = c1 + fee + impact/2 + (ln v_q − ln v_{q+1})/k,
 
