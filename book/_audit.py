@@ -131,9 +131,16 @@ def audit():
         places = dict.fromkeys((row["grade"], row["where"]) for row in judged[source])
         for grade, where in places:
             group = [row for row in judged[source] if (row["grade"], row["where"]) == (grade, where)]
-            out += [f"**{GRADES[grade]}: {where}**", "", "| verdict | number | given | ours | second route |"]
+            first = group[0]["parameters"]
+            shared = [name for name in first if all(row["parameters"].get(name) == first[name] for row in group)]
+            stated = listed(first, [name for name in shared if name not in common])
+            out += [
+                f"**{GRADES[grade]}: {where}**" + (f", at {stated}" if stated else ""),
+                "",
+                "| verdict | number | given | ours | second route |",
+            ]
             out += ["|---|---|--:|--:|--:|"]
-            out += [table_row(row, common) for row in group]
+            out += [table_row(row, common + shared) for row in group]
             out.append("")
     return "\n".join(out)
 
