@@ -697,6 +697,8 @@ def test_demand_is_what_was_wanted_and_not_what_was_sold_short(desk_book):
     assert not np.allclose(fills.demand, problem.demand)
     assert problem.assumed.empty
     assert fills.assumed.empty
+    with pytest.raises(ValueError, match=r"fills must be True or False .*; got 'no'"):
+        allocation.problem(desk_book, date, fills="no")
     given = allocation.problem(desk_book, date, demand=problem.demand)
     assert given.demand_basis == "the caller's"
 

@@ -52,6 +52,8 @@ def problem(book, date, *, fills=False, idle_cost=IDLE_COST, **terms):
     """
     from mmlib.stock_loan import tables  # pandera is needed for a desk's tables only
 
+    if not isinstance(fills, bool):
+        raise ValueError(f"fills must be True or False (what was sold short, or wanted); got {fills!r}")
     idle_cost = nonnegative("idle_cost", idle_cost, "bp a year")
     given, date = date, pd.to_datetime(date, errors="coerce")
     if date not in book.dates:
