@@ -184,7 +184,8 @@ def run(
     spread, revaluation, tolls, fall = money
     profit = spread + revaluation - tolls
     sample = _sample(quotes, *sample) if sample_paths else None
-    return Outcome(profit, *counts, spread, revaluation, tolls, fall, sample)
+    held, bids, asks = counts
+    return Outcome(profit, held, bids, asks, spread, revaluation, tolls, fall, sample)
 
 
 def _bernoulli(market, quotes, paths, seed, start, liquidation, drawdown, samples):

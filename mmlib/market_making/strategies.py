@@ -73,7 +73,8 @@ def linear_skew(half_spread: float, skew: float, horizon: float, max_inventory: 
     skew = number("skew", skew, "shift of the quotes per order held, price")
     times, q = time_grid(horizon, steps), inventory_grid(max_inventory)
     bid, ask = (np.tile(half_spread + sign * skew * q, (len(times), 1)) for sign in (1, -1))
-    return Quotes(times, q, *one_sided(q, bid, ask), horizon)
+    bid, ask = one_sided(q, bid, ask)
+    return Quotes(times, q, bid, ask, horizon)
 
 
 def hard_boundary(
@@ -107,7 +108,8 @@ def hard_boundary(
     """
     half_spread = number("half_spread", half_spread, "distance from the mid, price")
     times, q = time_grid(horizon, steps), inventory_grid(max_inventory)
-    return Quotes(times, q, half_spread, half_spread, horizon, limit=q[-1], cost=cost, target=target)
+    both = np.array(half_spread)
+    return Quotes(times, q, both, both, horizon, limit=int(q[-1]), cost=cost, target=target)
 
 
 def from_function(
@@ -137,7 +139,8 @@ def from_function(
     """
     times, q = time_grid(horizon, steps), inventory_grid(max_inventory)
     table = np.array([[_two_numbers(rule, float(t), int(n)) for n in q] for t in times])
-    return Quotes(times, q, *one_sided(q, table[:, :, 0], table[:, :, 1]), horizon)
+    bid, ask = one_sided(q, table[:, :, 0], table[:, :, 1])
+    return Quotes(times, q, bid, ask, horizon)
 
 
 def wrong_folk_formula(market: Market, gamma: float, horizon: float, max_inventory: int, steps: int) -> Quotes:

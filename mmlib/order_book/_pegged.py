@@ -274,7 +274,9 @@ def goodness(counts: np.ndarray, x: float) -> tuple[float, int]:
     if not (n > 0 and np.isfinite(x)):
         return np.nan, 0
     expected = n * np.append(np.exp(-x * np.arange(last)) * -np.expm1(-x), np.exp(-x * last))
-    observed, merged, o, e = [], [], 0.0, 0.0
+    observed: list[float] = []
+    merged: list[float] = []
+    o = e = 0.0
     for count, mean in zip(counts[::-1], expected[::-1], strict=True):
         o, e = o + count, e + mean
         if e >= _LEAST:
@@ -284,9 +286,10 @@ def goodness(counts: np.ndarray, x: float) -> tuple[float, int]:
     if merged:
         observed[-1] += o
         merged[-1] += e
-    o, e = np.array(observed), np.array(merged)
+    found, model = np.array(observed), np.array(merged)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return float(2 * np.sum(np.where(o > 0, o * np.log(o / e), 0.0))), max(len(o) - 2, 0)
+        G = 2 * np.sum(np.where(found > 0, found * np.log(found / model), 0.0))
+    return float(G), max(len(found) - 2, 0)
 
 
 def _resampled(j, block, blocks, bins, low, step, span, resamples, seed):

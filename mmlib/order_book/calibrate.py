@@ -138,13 +138,13 @@ def two_sided(
     window: int | None = None,
 ) -> TwoSidedMarket:
     """As `market`, with an A and a k for each side."""
-    sides = []
+    sides = {}
     for side in ("bid", "ask"):
         found = intensity(events, side, low=low, high=high, step=step, start=start, end=end, resamples=0)
         if not np.isfinite(found.k):
             raise ValueError(f"low … high must hold hits of the {side} at more than one distance")
-        sides.append(Exponential(found.A, found.k))
-    return TwoSidedMarket(volatility(events, method, start=start, end=end, window=window), *sides)
+        sides[side] = Exponential(found.A, found.k)
+    return TwoSidedMarket(volatility(events, method, start=start, end=end, window=window), sides["bid"], sides["ask"])
 
 
 def measured(fit: Intensity, least: int = 20) -> Measured:

@@ -62,7 +62,7 @@ def levels(events: pd.DataFrame) -> int:
     missing = [name for name in COLUMNS if name not in events]
     if missing:
         raise EventError(f"events must have the columns {', '.join(COLUMNS)}; {missing[0]!r} is missing")
-    count = sum(name.startswith("ask_price_") for name in events)
+    count = sum(str(name).startswith("ask_price_") for name in events)
     absent = [name for name in book_columns(max(count, 1)) if name not in events]
     if absent:
         raise EventError(f"events must have a whole book after each row; {absent[0]!r} is missing")

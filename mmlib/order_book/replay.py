@@ -1,7 +1,7 @@
 """Quotes run through recorded events, with a place in the queue, latency, fees and the exchange's own rules.
 
-    feed = replay.feed(events, tick=0.01, lot=100)
-    state = replay.start(feed, order_size=100, step=100_000_000, latency=1_000_000, queue="back")
+    feed = replay.feed(events, tick=0.01, lot=1)
+    state = replay.start(feed, lot=1, order_size=100, step=100_000_000, latency=1_000_000, queue="back")
     replay.run(feed, state, policy, parameters)      # or replay.step(feed, state, wanted), decision by decision
     fills = replay.fills(state)
 
@@ -11,9 +11,9 @@ exchange, requests reach it. Buses keep their order.
 
 **Orders** are post-only: one that would cross on arrival expires. An order fills, at its price, when the other side's
 touch reaches it; when a trade goes beyond it; and when a trade at it reaches it in the queue. With `partial` it then
-gets what of the trade is left for it, else all. A request for an order that is gone does nothing.
+gets what is left of the trade, else all. A request for an order that is gone does nothing.
 
-**Queue.** What is ahead of an order at its level, of `lot`s:
+**Queue.** What is ahead of an order at its level:
 
     back        all that was there on arrival; less by every trade, at most the level's size
     power n     also less by its share of what left without a trade, 1 − p, p = bⁿ/(bⁿ + frontⁿ), b what is behind
@@ -96,9 +96,11 @@ def start(
     lot, order_size = positive("lot", lot, "units"), positive("order_size", order_size, "units")
     if abs(order_size / lot - round(order_size / lot)) > 1e-9 or round(order_size / lot) < 1:
         raise ValueError(f"order_size must be a whole number of lots ({lot:g}); got {order_size!r}")
-    room = [integer(name, value, least=1) for name, value in
-            (("orders", orders), ("fills", fills), ("messages", messages), ("books", books))]  # fmt: skip
-    three = (latency,) * 3 if np.ndim(latency) == 0 else tuple(latency)
+    orders, fills, messages, books = (
+        integer(name, value, least=1)
+        for name, value in (("orders", orders), ("fills", fills), ("messages", messages), ("books", books))
+    )
+    three = latency if isinstance(latency, tuple | list) else (latency,) * 3
     if len(three) != 3:
         raise ValueError(f"latency must be one number or three (ns); got {latency!r}")
     waits = [-1 if i == 0 and wait is None else integer("latency", wait, least=0, meaning="ns")
@@ -107,7 +109,7 @@ def start(
         raise ValueError("latency must be given: the feed's local times go back, or are before the exchange's")
     low, high = int(feed["tick"].min()), int(feed["tick"].max())
     width = 1 << max(high - low, 1023).bit_length()  # a power of two: few sizes to compile for
-    state = np.zeros(room[3], _state_dtype(*room[:3], width))
+    state: np.ndarray = np.zeros(books, _state_dtype(orders, fills, messages, width))
     state["now"] = state["begun"] = feed["ts"][0]
     state["step"] = integer("step", step, least=1, meaning="ns")
     for name, value in dict(

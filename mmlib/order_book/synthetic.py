@@ -156,7 +156,7 @@ def lobster_events(
         own = arrivals(speed, seconds, rng)
         times.append(own)
         kinds.append(np.full(len(own), kind))
-    at, kind = np.concatenate(times), np.concatenate(kinds)
+    at, what_comes = np.concatenate(times), np.concatenate(kinds)
     sorting = np.argsort(at, kind="stable")
     stamps = np.rint((start + at[sorting]) * 1e9).astype(np.int64)
     book = _Book(levels, tick, rng)
@@ -167,7 +167,7 @@ def lobster_events(
     for n in range(deep):
         for side in (ASK, BID):
             book.submit(round(start * 1e9), side, middle - side * (half + n), size())
-    for time, what in zip(stamps.tolist(), kind[sorting].tolist(), strict=True):
+    for time, what in zip(stamps.tolist(), what_comes[sorting].tolist(), strict=True):
         if what == 2:
             move = 1 if rng.random() < 0.5 else -1  # the side it goes to loses its best level, the other gains one
             side = ASK if move == 1 else BID
@@ -177,7 +177,7 @@ def lobster_events(
             book.submit(time, -side, middle + side * half, size())
             book.submit(time, side, middle - side * (half + deep - 1), size())
         elif what == 3:
-            side, n = (ASK, BID)[rng.integers(2)], int(rng.integers(deep))
+            side, n = (ASK, BID)[int(rng.integers(2))], int(rng.integers(deep))
             level = middle - side * (half + n)
             queue = book.orders[side, level]
             if len(queue) > 1 and rng.random() < 0.5:
