@@ -134,9 +134,10 @@ def page(
     if unknown:
         lines.append("Not known from these files: " + ", ".join(unknown) + ".")
     lines += list(getattr(book, "notes", ()))
+    lines.append(f"Demand is {solution.problem.demand_basis}.")
     assumed = solution.problem.assumed
     if assumed is not None and len(assumed):
-        lines.append(f"{len(assumed)} fees are not in the files; stood in for by " + ", ".join(set(assumed["from"])))
+        lines.append(f"{len(assumed)} numbers are not in the files; stood in for by " + ", ".join(set(assumed["from"])))
     percent = [
         c
         for c in map(str, day)

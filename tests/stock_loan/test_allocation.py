@@ -657,7 +657,102 @@ def test_a_day_of_the_desk_becomes_its_problem(desk_book):
         assert problem.supply[problem.securities.index(security), problem.pools.index(pool)] == quantity
     assert problem.supply.sum() == sum(supply.values())
     shorted = desk_book.locates.loc[desk_book.locates["trade_date"] == date, "quantity_shorted"].sum()
-    assert problem.demand.sum() == sum(on_loan.values()) + shorted
+    assert allocation.problem(desk_book, date, fills=True).demand.sum() == sum(on_loan.values()) + shorted
+
+
+def _walked_demand(book, date):
+    """(name, client) -> shares wanted on `date`, and bucket -> conversion; request by request, in plain Python."""
+    bucket = dict(zip(book.securities["security_id"], book.securities["bucket"], strict=True))
+    past = [row for row in book.locates.itertuples() if row.trade_date <= date]
+    cut = {(row.trade_date, row.security_id) for row in past if row.quantity_approved < row.quantity_requested}
+    sums = {}
+    for row in past:
+        if (row.trade_date, row.security_id) not in cut:
+            asked, sold = sums.get(bucket[row.security_id], (0, 0))
+            sums[bucket[row.security_id]] = asked + row.quantity_requested, sold + row.quantity_shorted
+    part = {name: sold / asked for name, (asked, sold) in sums.items()}
+    wanted = {}
+    for row in past:
+        if row.trade_date == date:
+            cell = row.security_id, row.client_id
+            wanted[cell] = wanted.get(cell, 0.0) + row.quantity_requested * part[bucket[row.security_id]]
+    return wanted, part
+
+
+def test_demand_is_what_was_wanted_and_not_what_was_sold_short(desk_book):
+    date = desk_book.dates[12]
+    problem = allocation.problem(desk_book, date)
+    wanted, part = _walked_demand(desk_book, date)
+    for s, c in np.ndindex(problem.demand.shape):
+        cell = problem.securities[s], problem.clients[c]
+        assert problem.demand[s, c] == pytest.approx(problem.previous[s, :, c].sum() + wanted.get(cell, 0.0))
+    assert len(wanted) > 5
+    assert 0 < min(part.values()) < max(part.values()) < 1
+    told = ", ".join(f"{name} {part[name]:.2f}" for name in sorted(part))
+    assert problem.demand_basis == (
+        f"today's loans and the part of the requests that is sold short if approved ({told})"
+    )
+    fills = allocation.problem(desk_book, date, fills=True)
+    assert fills.demand_basis == "today's loans and what was sold short"
+    assert not np.allclose(fills.demand, problem.demand)
+    assert problem.assumed.empty
+    assert fills.assumed.empty
+    with pytest.raises(ValueError, match=r"fills must be True or False .*; got 'no'"):
+        allocation.problem(desk_book, date, fills="no")
+    given = allocation.problem(desk_book, date, demand=problem.demand)
+    assert given.demand_basis == "the caller's"
+
+
+def test_demand_of_a_day_does_not_know_the_days_after(desk_book):
+    date = desk_book.dates[5]
+    past = replace(desk_book, locates=desk_book.locates[desk_book.locates["trade_date"] <= date])
+    full, cut = allocation.problem(desk_book, date), allocation.problem(past, date)
+    np.testing.assert_array_equal(full.demand, cut.demand)
+    assert full.demand_basis == cut.demand_basis
+
+
+def test_where_all_requests_were_cut_what_was_sold_short_stands_in_and_is_listed(desk_book):
+    date, locates = desk_book.dates[12], desk_book.locates
+    special = locates["security_id"].isin(desk_book.securities.query("bucket == 'special'")["security_id"])
+    cut = locates["quantity_requested"].where(~special, locates["quantity_approved"] + 100)
+    book = replace(desk_book, locates=locates.assign(quantity_requested=cut))
+    problem, fills = allocation.problem(book, date), allocation.problem(book, date, fills=True)
+    names = desk_book.securities.set_index("security_id")["bucket"].reindex(problem.securities) == "special"
+    np.testing.assert_array_equal(problem.demand[names], fills.demand[names])
+    assert not np.allclose(problem.demand[~names], fills.demand[~names])
+    assert "special" not in problem.demand_basis
+    listed = problem.assumed
+    assert set(listed["field"]) == {"demand"}
+    assert set(listed["from"]) == {"sold short"}
+    sold = locates[special & (locates["trade_date"] == date) & (locates["quantity_shorted"] > 0)]
+    assert set(zip(listed["security"], listed["party"], strict=True)) == set(
+        zip(sold["security_id"], sold["client_id"], strict=True)
+    )
+    row = listed.iloc[0]
+    s, c = problem.securities.index(row["security"]), problem.clients.index(row["party"])
+    assert row["value"] == problem.demand[s, c]
+
+
+def test_without_locates_demand_is_what_is_on_loan_and_says_so(desk_book):
+    date = desk_book.dates[12]
+    problem = allocation.problem(replace(desk_book, locates=desk_book.locates.iloc[:0]), date)
+    np.testing.assert_array_equal(problem.demand, problem.previous.sum(1))
+    assert problem.demand_basis == f"today's loans alone: there are no locates up to {date:%Y-%m-%d}"
+
+
+@pytest.mark.parametrize("fills", [False, True])
+def test_the_optimum_of_a_day_is_never_less_than_its_loans(desk_book, fills):
+    """On every day on which the loans open at its close break no limit; at a cost of moving, too."""
+    stood = 0
+    for date in desk_book.dates[1::3]:
+        problem = allocation.problem(desk_book, date, fills=fills, turnover_cost=0.02)
+        if not allocation.broken(problem, problem.previous).empty:
+            problem = replace(problem, credit=np.inf, debit=np.inf, supply=np.maximum(
+                problem.supply, problem.previous.sum(2)))  # fmt: skip
+        if allocation.broken(problem, problem.previous).empty:
+            stood += 1
+            assert solve(problem).value >= income(problem, problem.previous).sum() - 1e-6
+    assert stood >= 3
 
 
 def test_the_desk_earns_no_more_than_the_programme(desk_book):

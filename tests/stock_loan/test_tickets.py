@@ -208,3 +208,17 @@ def test_fractions_another_day_and_a_negative_threshold_are_refused(sample, day)
     other = allocation.solve(allocation.problem(small, small.dates[5]))
     with pytest.raises(ValueError, match="solution must be of this book and date: loan"):
         tickets.table(sample, date, _whole(other))
+
+
+def test_tickets_of_a_solution_in_lots_are_in_lots(sample):
+    """Today's loans of the sample are in round lots; so is then every ticket, and carrying them out leaves lots."""
+    date = sample.dates[32]
+    solution = tickets.whole(allocation.round_lots(allocation.solve(allocation.problem(sample, date))))
+    found = tickets.table(sample, date, solution)
+    lots = dict(zip(sample.securities["security_id"], sample.securities["round_lot"], strict=True))
+    assert len(found) > 100
+    assert all(row.quantity % lots[row.security_id] == 0 for row in found.itertuples())
+    shares, _ = _after(sample, date, _in_order(found))
+    assert all(quantity % lots[lane[0]] == 0 for lane, quantity in shares.items())
+    plain = tickets.table(sample, date, _whole(allocation.solve(solution.problem)))
+    assert any(row.quantity % lots[row.security_id] for row in plain.itertuples())

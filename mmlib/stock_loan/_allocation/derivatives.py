@@ -101,6 +101,7 @@ class Derivatives:
         self.tight = np.concatenate([tight | (self.y > small), coupled])
         self.low, self.high = np.where(zero, 0.0, -np.inf), np.where(full & ~zero, 0.0, np.inf)
         self.cost = np.where(zero, np.maximum(-self.reduced, 0), np.where(full, -np.maximum(self.reduced, 0), 0.0))
+        self._cut = {}
         self.dead = program.limit <= 0  # such a row keeps its columns at 0
 
     @cached_property
@@ -176,12 +177,13 @@ class Derivatives:
     def _solve(self, changes, everywhere):
         """V' of a few changes in one programme; where that is infeasible, of each half of them."""
         blocks = [self._block(change, everywhere) for change in changes]
-        A, b, c, low, high, at_y = zip(*blocks, strict=True)
+        A, b, c, low, high, slack, at_y = zip(*blocks, strict=True)
+        prices, most = (np.concatenate(part) for part in zip(*slack, strict=True))
         found = linprog(
-            np.concatenate(c),
-            A_eq=sparse.block_diag(A, format="csr"),
+            np.concatenate([*c, prices]),
+            A_eq=sparse.hstack([_diagonal(A), sparse.eye_array(len(prices))]),
             b_eq=np.concatenate(b),
-            bounds=np.column_stack([np.concatenate(low), np.concatenate(high)]),
+            bounds=np.column_stack([np.concatenate([*low, 0 * prices]), np.concatenate([*high, most])]),
             method="highs",
         )
         if found.status == 2 and len(changes) > 1:
@@ -191,19 +193,18 @@ class Derivatives:
             return np.array([-np.inf])
         if found.status != 0:
             raise RuntimeError(f"the programme of directions was not solved: {found.message}")
-        ends = np.cumsum([len(part) for part in c])[:-1]
-        lost = [float(cost @ x) for cost, x in zip(c, np.split(found.x, ends), strict=True)]
-        return np.array(at_y) - np.array(lost)
+        owner = np.repeat(np.tile(np.arange(len(blocks)), 2), [len(part) for part in (*c, *b)])
+        return np.array(at_y) - np.bincount(owner, np.concatenate([*c, prices]) * found.x, len(blocks))
 
     def _block(self, change, everywhere):
-        """Rows, right-hand sides, costs, bounds and yᵀΔ of one change's programme."""
+        """Rows, right-hand sides, costs and bounds of v, costs and bounds of w, and yᵀΔ of one change's programme."""
         program, m = self.program, len(self.program.b)
         if everywhere:
             columns, rows, A = np.arange(len(program.gain)), np.arange(m + len(program.names)), self._all
         else:
             s = change.security
             columns, rows = np.arange(*program.columns[s : s + 2]), np.arange(*program.rows[s : s + 2])
-            A = program.A[rows]
+            A = self._rows(s)
         delta = np.zeros(m + len(program.names))
         delta[list(change.rows)] = change.amounts
         price = np.append(self.y, self.pi)
@@ -221,14 +222,14 @@ class Derivatives:
                 kept &= ~((rows < m) & ours & (program.kind[np.minimum(rows, m - 1)] == "concentration"))
         rows, A = rows[kept], A[np.flatnonzero(kept)]
         most = np.where(rows == change.receipts, 0.0, np.inf)  # no slack in receipts
-        return (
-            sparse.hstack([A[:, columns], sparse.eye_array(len(rows))]),
-            delta[rows],
-            np.concatenate([self.cost[columns], price[rows]]),
-            np.concatenate([self.low[columns], np.zeros(len(rows))]),
-            np.concatenate([self.high[columns], most]),
-            at_y,
-        )
+        bounds = self.low[columns], self.high[columns]
+        return A[:, columns], delta[rows], self.cost[columns], *bounds, (price[rows], most), at_y
+
+    def _rows(self, s):
+        """Rows of security `s`, on all columns; cached, since many changes ask for the same."""
+        if s not in self._cut:
+            self._cut[s] = self.program.A[np.arange(*self.program.rows[s : s + 2])]
+        return self._cut[s]
 
     @cached_property
     def _all(self):
@@ -237,3 +238,14 @@ class Derivatives:
     def _open(self, closing):
         """Columns that no coupling row among `closing` keeps at 0."""
         return np.bincount(self.program.W[np.flatnonzero(closing)].indices, minlength=len(self.program.gain)) == 0
+
+
+def _diagonal(blocks):
+    """Sparse blocks along a diagonal; as `sparse.block_diag`, whose cost for many small ones is its overhead."""
+    blocks = [block.tocoo() for block in blocks]
+    shapes = np.array([block.shape for block in blocks])
+    row, column = (np.repeat(np.cumsum(size) - size, [block.nnz for block in blocks]) for size in shapes.T)
+    row = row + np.concatenate([block.row for block in blocks])
+    column = column + np.concatenate([block.col for block in blocks])
+    data = np.concatenate([block.data for block in blocks])
+    return sparse.csr_array((data, (row, column)), shape=tuple(shapes.sum(0)))

@@ -1,4 +1,6 @@
-"""A day of a desk's tables as an allocation `Problem`: balances, fees in force, and what stands in for unknown fees."""
+"""A day of a desk's tables as an allocation `Problem`: balances, demand, fees, and what stands in for unknown ones."""
+
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -8,16 +10,22 @@ from mmlib.stock_loan._allocation.problem import Problem
 
 IDLE_COST = 25.0  #: bp a year; what a pool costs of which no table tells a rate: about general collateral
 CELL = {"source_cost": ["security_id", "pool_id"], "client_fee": ["security_id", "client_id"]}
+CELL["demand"] = CELL["client_fee"]
 
 
-def problem(book, date, *, idle_cost=IDLE_COST, **terms):
+def problem(book, date, *, fills=False, idle_cost=IDLE_COST, **terms):
     """The `Problem` of a day of a desk's `tables.Book`, as if all loans were made anew at its close.
 
-    Demand is what each client has on loan (loans at fee 0 are over-borrow, which nobody wants) and what it sold short
-    that day; supply is what is available or on loan, less what is under recall. Fees are today's indicative fee plus
-    the client's markup and today's borrow fee of the pool, or where a feed does not say, those of the loans in force.
-    Where there are none either, the first of these that is known stands in, and `Problem.assumed` lists the cell:
+    Demand is what each client has on loan (loans at fee 0 are over-borrow, which nobody wants) and what it wanted that
+    day: the shares it requested times the part that is sold short if all are approved, estimated by bucket on the days
+    up to this one (`demand.requests`), whole or not. Without locates it is the loans alone. `Problem.demand_basis`
+    says which.
 
+    Supply is what is available or on loan, less what is under recall. Fees are today's indicative fee plus the client's
+    markup and today's borrow fee of the pool, or where a feed does not say, those of the loans in force. Where there
+    are none either, the first of these that is known stands in, and `Problem.assumed` lists the cell:
+
+        "sold short"  that day, where the bucket has had no day yet on which all was approved (demand only)
         "last rate"   of this pool's (or this client's) latest loan in the name
         "market fee"  the name's indicative fee today, else the average fee of all its loans in force
         "idle cost"   the parameter (costs only; a wanted fee that nobody knows is an error)
@@ -30,6 +38,8 @@ def problem(book, date, *, idle_cost=IDLE_COST, **terms):
     book : tables.Book
     date : datetime-like
         A trade date of the book.
+    fills : bool
+        What clients sold short that day in place of what they wanted: less wherever not all was approved.
     idle_cost : float
         bp a year, >= 0: cost of a pool's shares of a name of which no table tells a rate.
     terms
@@ -42,6 +52,8 @@ def problem(book, date, *, idle_cost=IDLE_COST, **terms):
     """
     from mmlib.stock_loan import tables  # pandera is needed for a desk's tables only
 
+    if not isinstance(fills, bool):
+        raise ValueError(f"fills must be True or False (what was sold short, or wanted); got {fills!r}")
     idle_cost = nonnegative("idle_cost", idle_cost, "bp a year")
     given, date = date, pd.to_datetime(date, errors="coerce")
     if date not in book.dates:
@@ -60,14 +72,14 @@ def problem(book, date, *, idle_cost=IDLE_COST, **terms):
     lent = loans.assign(quantity=loans["quantity"] - loans["recalled"])
     supply = sum(grid.sums(frame, column, *CELL["source_cost"])
                  for frame, column in ((inventory, "quantity_available"), (lent, "quantity")))  # fmt: skip
-    locates = book.locates[book.locates["trade_date"] == date]
-    demand = previous.sum(1) + grid.sums(locates, "quantity_shorted", *CELL["client_fee"])
+    asked, basis, stood_in = _asked(grid, book, date, fills)
+    demand = previous.sum(1) + asked
     market = closes["indicative_fee"].to_numpy()
     quoted = grid.last(inventory, "borrow_fee", *CELL["source_cost"])
     cost, costs = _known(grid, quoted, events, loans, "borrow_fee", CELL["source_cost"], market, idle_cost)
-    asked = market[:, None] + book.clients["markup"].fillna(0.0).to_numpy()
+    marked = market[:, None] + book.clients["markup"].fillna(0.0).to_numpy()
     paying = events[events["loan_fee"] > 0]
-    fee, fees = _known(grid, asked, paying, wanted, "loan_fee", CELL["client_fee"], market, np.nan)
+    fee, fees = _known(grid, marked, paying, wanted, "loan_fee", CELL["client_fee"], market, np.nan)
     if np.any(unknown := np.isnan(fee) & (demand > 0)):
         s, c = np.argwhere(unknown)[0]
         raise ValueError(
@@ -91,7 +103,9 @@ def problem(book, date, *, idle_cost=IDLE_COST, **terms):
         credit=book.clients["credit_limit"].fillna(np.inf).to_numpy(),
         customer=np.where(owner == "", book.pools["pool_id"], owner),
         assumed=pd.concat([_listed(grid, "source_cost", cost, costs, supply > 0),
-                           _listed(grid, "client_fee", fee, fees, demand > 0)], ignore_index=True),
+                           _listed(grid, "client_fee", fee, fees, demand > 0),
+                           _listed(grid, "demand", demand, stood_in, asked > 0)], ignore_index=True),
+        demand_basis="the caller's" if "demand" in terms else basis,
     )  # fmt: skip
     return Problem(**dict(zip(("securities", "pools", "clients"), grid.names, strict=True)) | read | terms)
 
@@ -126,6 +140,28 @@ class _Grid:
         weight = self.sums(loans, "quantity", *columns)
         total = self.sums(loans.assign(total=loans["quantity"] * loans[value]), "total", *columns)
         return np.divide(total, weight, where=weight > 0, out=np.full_like(total, np.nan))
+
+
+def _asked(grid, book, date, fills):
+    """Shares (S, C) that clients wanted to sell short on `date`, what this is, and the places that stood in (S, C)."""
+    from mmlib.stock_loan import demand
+
+    past = replace(book, locates=book.locates[book.locates["trade_date"] <= date])
+    nothing = np.full([len(grid.index[column]) for column in CELL["demand"]], "", object)
+    if past.locates.empty:
+        return np.zeros(nothing.shape), f"today's loans alone: there are no locates up to {date:%F}", nothing
+    sold = demand.requests(past, fills=True)
+    wanted = sold if fills else demand.requests(past)
+    today = (sold["trade_date"] == date) & sold["security_id"].isin(grid.names[0])
+    sold, wanted = sold[today], wanted[today]
+    unknown = wanted["demand"].isna()
+    if unknown.any():
+        nothing[grid.cells(wanted[unknown], CELL["demand"])] = "sold short"
+        wanted = wanted.assign(demand=wanted["demand"].fillna(sold["demand"]))
+    kept = demand.conversion(past).dropna()
+    parts = ", ".join(f"{bucket} {part:.2f}" for bucket, part in kept.items()) or "not known yet"
+    basis = "what was sold short" if fills else f"the part of the requests that is sold short if approved ({parts})"
+    return grid.sums(wanted, "demand", *CELL["demand"]), f"today's loans and {basis}", nothing
 
 
 def _open_loans(events):

@@ -73,7 +73,10 @@ class Problem:
         The margin customer behind each pool: the debit of a customer of several pools limits them together, and each
         of them carries it. By default each pool is a customer of its own.
     assumed : DataFrame, optional
-        Report of a `problem(book, date)`: the fees that no quote and no loan in force told, and what stood in.
+        Report of a `problem(book, date)`: the fees that no quote and no loan in force told, demand that nothing tells,
+        and what stood in.
+    demand_basis : str
+        Report of a `problem(book, date)`: what its demand is made of.
 
     Raises
     ------
@@ -108,6 +111,7 @@ class Problem:
     credit: ArrayLike = np.inf
     customer: tuple | None = None
     assumed: pd.DataFrame | None = None
+    demand_basis: str = ""
 
     def __post_init__(self):
         for name in ("securities", "pools", "clients"):
