@@ -10,6 +10,7 @@ The day is the best allocation of its close (`allocation.problem`, `solve`, `rou
 """
 
 import base64
+import errno
 import html
 import io
 import os
@@ -66,17 +67,20 @@ def write(book: tables.Book, date, folder: str | Path, *, turnover_cost: float =
     """
     folder = Path(folder)
     nonnegative("turnover_cost", turnover_cost, "bp of value")
+    nonnegative("rerate", rerate, "bp a year")
     problem = allocation.problem(book, date, turnover_cost=turnover_cost)
     date = pd.Timestamp(date)
     rerate = NEVER if _one_lender(book) else rerate
-    solution = tickets.whole(allocation.round_lots(allocation.solve(problem)))
-    found = tickets.table(book, date, solution, rerate)
-    steps = tickets.bridge(book, date, solution, rerate)
-    day = kpi_table(book, date)
-    text = page(book, date, solution, found, steps, day)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=".mmlib-", dir=folder.parent))
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
+    temporary = Path(tempfile.mkdtemp(prefix=".mmlib-", dir=folder.parent))  # before the work: it may be forbidden
     try:
+        solution = tickets.whole(allocation.round_lots(allocation.solve(problem)))
+        found = tickets.table(book, date, solution, rerate)
+        steps = tickets.bridge(book, date, solution, rerate)
+        day = kpi_table(book, date)
+        text = page(book, date, solution, found, steps, day)
         tickets.write(found, temporary / "tickets.csv")
         day.to_csv(temporary / "kpis.csv", lineterminator="\n")
         (temporary / "report.html").write_text(text, encoding="utf-8", newline="")
