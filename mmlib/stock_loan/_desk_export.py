@@ -85,7 +85,8 @@ def book(folder: Path) -> Book:
         logging.getLogger(__name__).warning("%s", said)
     lots = _lots(loans, opening, dates, paths["loans"].name)
     _demand_prices(inventory, loans, opening, dates, {file: path.name for file, path in paths.items()})
-    return tables.check(_tables(inventory, loans, lots, dates, (*_notes(written, loans, dates), said)))
+    notes = (*_notes(written, loans, dates), said, *_unpaid(loans, opening, paths["loans"].name))
+    return tables.check(_tables(inventory, loans, lots, dates, notes))
 
 
 def _first_line(path):
@@ -243,6 +244,21 @@ def _notes(written, loans, dates):
     yield "risk weights, credit limits, sectors, volumes, positions and locates are not known; round lots are 1"
     known = _benchmark(loans, dates).notna().sum()
     yield f"loanFee + rebateRate gives one benchmark on {known} of {len(dates)} trade dates; the others have none"
+
+
+def _unpaid(loans, opening, file):
+    """Says which rows at no fee leave shares on loan: a fee left out of a return row would unmake the rest's."""
+    lane = ["securityId", "counterPartyId"]
+    net = (loans["quantityBorrowed"] - loans["quantityReturned"]).groupby([loans[name] for name in lane]).cumsum()
+    before = loans[lane].merge(opening[[*lane, "quantityOnLoan"]], how="left", on=lane)["quantityOnLoan"].fillna(0)
+    lines = loans.index[(loans["loanFee"] == 0) & (net.to_numpy() + before.to_numpy() > 0)]
+    if len(lines):
+        said = (
+            f"{len(lines)} rows of {file} with loanFee 0 leave shares on loan, first line {lines.min() + 2}: from then"
+            " on these are taken to earn nothing and be wanted by nobody (a return row must repeat the fee of the rest)"
+        )
+        logging.getLogger(__name__).warning("%s", said)
+        yield said
 
 
 def _benchmark(loans, dates):

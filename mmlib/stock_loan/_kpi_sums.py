@@ -12,6 +12,7 @@ that a Friday counts three times. A product value × fee × days can exceed 64 b
 kept as two numbers, Σ (value // LIMB)·fee·days and Σ (value % LIMB)·fee·days.
 """
 
+import contextlib
 from collections.abc import Collection, Sequence
 
 import numpy as np
@@ -67,11 +68,11 @@ def accrual(value: np.ndarray, fee: np.ndarray, days: np.ndarray) -> np.ndarray:
 
 def timestamp(name: str, value: object) -> pd.Timestamp:
     """`value` as a day; ValueError if it is none."""
-    try:
+    found = None
+    with contextlib.suppress(ValueError, TypeError, OverflowError):
         found = pd.Timestamp(value)  # type: ignore[arg-type]
-    except (ValueError, TypeError, OverflowError):
-        found = pd.NaT
-    if found is pd.NaT or isinstance(value, bool | int | float) or found.tz is not None or found != found.normalize():
+    number = isinstance(value, bool | int | float)
+    if found is None or pd.isna(found) or number or found.tz is not None or found != found.normalize():
         raise ValueError(f"{name} must be a date, as 2025-08-18; got {value!r}")
     return found
 
@@ -79,7 +80,8 @@ def timestamp(name: str, value: object) -> pd.Timestamp:
 def accrual_days(dates: pd.DatetimeIndex, until: object = None) -> np.ndarray:
     """Calendar days from each trade date to the next, int64; after the last, to `until` or the next weekday."""
     last = timestamp("until", until) if until is not None else dates[-1] + pd.offsets.BDay(1)
-    days = np.diff(np.append(dates.to_numpy(), last.to_datetime64().astype(dates.dtype))).astype("timedelta64[D]")
+    every = np.append(dates.to_numpy(), np.datetime64(last.date()))
+    days = np.diff(every.astype("datetime64[D]"))
     if days[-1] <= np.timedelta64(0, "D"):
         raise ValueError(f"until must be after the last trade date, {dates[-1]:%Y-%m-%d}; got {last:%Y-%m-%d}")
     return days.astype(np.int64)

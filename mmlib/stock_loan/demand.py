@@ -90,7 +90,8 @@ def series(book: Book, name: str | None = None, fills: bool = False) -> pd.DataF
         raise ValueError(f"name must be a security id of the book, like {ids[0]!r}; got {name!r}")
     each = requests(book, fills)
     total = np.zeros((len(book.dates), len(ids)))
-    at = book.dates.get_indexer(each["trade_date"]), ids.get_indexer(each["security_id"])
+    dates, security = pd.Index(each["trade_date"]), pd.Index(each["security_id"])
+    at = book.dates.get_indexer(dates), ids.get_indexer(security)
     np.add.at(total, at, each["demand"].to_numpy())
     wide = pd.DataFrame(total, index=book.dates.rename("trade_date"), columns=ids)
     return wide if name is None else wide[name]

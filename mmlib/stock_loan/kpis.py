@@ -61,11 +61,12 @@ def table(book: Book, by: Sequence[str] = (), period: str | None = None, until: 
         loan, the kind of a pool (internalisation), recalls and buy-ins of an unknown pool that has none recorded.
     """
     found = sums(book, by, until)
-    values = [name for name in found if name.endswith(("_value", "_hi", "_lo"))]
+    values = [name for name in map(str, found) if name.endswith(("_value", "_hi", "_lo"))]
     found[values] = found[values].astype(float)  # sums over years of a large book do not fit 64 bits
     every = pd.Series(accrual_days(book.dates, until), index=book.dates)
+    days: int | np.ndarray
     if period is None:
-        keys, days = list(by), every.sum()
+        keys, days = list(by), int(every.sum())
         s = found.groupby(keys).sum(numeric_only=True) if keys else found.drop(columns="trade_date").sum().to_frame().T
     else:
         checks.choice("period", period, PERIODS)
@@ -207,8 +208,8 @@ def holding_cost(
     attributes = book.securities[["security_id", "sector", "bucket"]].assign(whole="book")
     keys = list(by) or ["whole"]
     idle, d = (frame.merge(attributes, on="security_id") for frame in (idle, d))
-    every = pd.concat([attributes[keys]] if not by else [idle[keys], d[keys]]).drop_duplicates().sort_values(keys)
-    every = pd.MultiIndex.from_frame(every) if len(keys) > 1 else pd.Index(every[keys[0]])
+    present = pd.concat([attributes[keys]] if not by else [idle[keys], d[keys]]).drop_duplicates().sort_values(keys)
+    every = pd.MultiIndex.from_frame(present) if len(keys) > 1 else pd.Index(present[keys[0]])
     columns = {"idle_longs": idle, "capital": d, "over_borrow": d}
     found = {name: _total(frame, keys, name).reindex(every, fill_value=0.0) for name, frame in columns.items()}
     return pd.DataFrame(found) if by else pd.DataFrame(found).reset_index(drop=True)

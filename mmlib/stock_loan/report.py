@@ -10,6 +10,7 @@ The day is the best allocation of its close (`allocation.problem`, `solve`, `rou
 """
 
 import base64
+import errno
 import html
 import io
 import os
@@ -27,6 +28,7 @@ from mmlib.checks import nonnegative
 from mmlib.stock_loan import allocation, kpis, support, tables, tickets
 
 GROUPS = {"book": [], "bucket": ["bucket"], "pool": ["pool_id"], "client": ["client_id"]}
+NEVER = 1e9  #: bp a year: no fee changes by as much
 HEAT_NAMES, HEAT_DAYS, CHANGES = 25, 30, 12  #: names and trade dates of the heat map, names in "what changed"
 
 _STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:56rem;margin:auto;padding:1rem;color:#222}
@@ -48,7 +50,8 @@ def write(book: tables.Book, date, folder: str | Path, *, turnover_cost: float =
     turnover_cost : float
         Cost of opening or closing a loan, bp of its value, >= 0.
     rerate : float
-        Smallest change of a fee that is worth a ticket, bp a year, >= 0.
+        Smallest change of a fee that is worth a ticket, bp a year, >= 0. Where one pool of unknown kind stands for
+        all lenders no fee is changed: the pool's fee is the average of what the lenders of a name get, and no offer.
 
     Returns
     -------
@@ -64,16 +67,20 @@ def write(book: tables.Book, date, folder: str | Path, *, turnover_cost: float =
     """
     folder = Path(folder)
     nonnegative("turnover_cost", turnover_cost, "bp of value")
+    nonnegative("rerate", rerate, "bp a year")
     problem = allocation.problem(book, date, turnover_cost=turnover_cost)
     date = pd.Timestamp(date)
-    solution = tickets.whole(allocation.round_lots(allocation.solve(problem)))
-    found = tickets.table(book, date, solution, rerate)
-    steps = tickets.bridge(book, date, solution, rerate)
-    day = kpi_table(book, date)
-    text = page(book, date, solution, found, steps, day)
+    rerate = NEVER if _one_lender(book) else rerate
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=".mmlib-", dir=folder.parent))
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
+    temporary = Path(tempfile.mkdtemp(prefix=".mmlib-", dir=folder.parent))  # before the work: it may be forbidden
     try:
+        solution = tickets.whole(allocation.round_lots(allocation.solve(problem)))
+        found = tickets.table(book, date, solution, rerate)
+        steps = tickets.bridge(book, date, solution, rerate)
+        day = kpi_table(book, date)
+        text = page(book, date, solution, found, steps, day)
         tickets.write(found, temporary / "tickets.csv")
         day.to_csv(temporary / "kpis.csv", lineterminator="\n")
         (temporary / "report.html").write_text(text, encoding="utf-8", newline="")
@@ -118,13 +125,19 @@ def page(
     day : DataFrame
         From `kpi_table`.
     """
-    gain = steps["solution"] - steps["today"]
+    gain = steps.drop(["today", "not re-rated", "solution"]).sum()
     counts = found["ticket"].value_counts().reindex(list(tickets.KINDS), fill_value=0)
     lines = [
-        f"Today's loans earn {steps['today']:,.0f} dollars a day, the best allocation {steps['solution']:,.0f}:"
-        f" {gain:,.0f} more, after {-steps['turnover']:,.0f} for moving.",
+        f"Today's loans earn {steps['today']:,.0f} dollars a day, with the tickets {steps['today'] + gain:,.0f}:"
+        f" {gain:,.0f} more, after {-steps['turnover']:,.0f} for moving. Returning what no client needs and nothing"
+        f" else brings {_returned_only(found):,.0f}.",
         f"{len(found)} tickets: " + ", ".join(f"{n} {kind}" for kind, n in counts.items()) + "; in tickets.csv.",
     ]
+    if _one_lender(book):
+        lines.append(
+            "The files name no lenders: a pool's fee is the average of a name's loans, so no ticket changes a fee or"
+            " moves a loan from one lender to another."
+        )
     broken = allocation.broken(solution.problem, solution.problem.previous)
     if len(broken):
         listed = "; ".join(f"{row.limit} {row.security} {row.party}".strip() for row in broken.head(5).itertuples())
@@ -162,6 +175,16 @@ def page(
     )
     head = f'<html lang="en"><head>{head}<style>{_STYLE}</style></head>'
     return f"<!DOCTYPE html>{head}<body>{''.join(body)}</body></html>\n"
+
+
+def _one_lender(book):
+    """Whether one pool stands for all lenders."""
+    return len(book.pools) == 1 and (book.pools["pool_type"] == "unknown").all()
+
+
+def _returned_only(found):
+    """What the returns of loans at no fee bring, dollars a day: the simplest rule."""
+    return found.loc[(found["ticket"] == "return") & (found["loan_fee"] == 0), "dollars_a_day"].sum()
 
 
 def pictures(book: tables.Book, date: pd.Timestamp, solution: allocation.Solution, steps: pd.Series) -> list:

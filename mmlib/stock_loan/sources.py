@@ -132,7 +132,8 @@ def _read_table(path):
     if not path.is_file():
         raise TableError(
             f"{path.name} must be in the folder {path.parent.name!r}, with the ten other tables or, in a desk's export"
-            f" (columns tradeDate, ...), as inventory.csv and loans.csv; got no such file"
+            f" (columns tradeDate, ...), as inventory.csv and loans.csv; got no such file. Files with other names are"
+            f" said in columns.json: help(mmlib.stock_loan.sources)"
         )
     return _csv_tables.read(path)
 

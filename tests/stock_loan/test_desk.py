@@ -278,7 +278,7 @@ def test_more_is_recalled_and_bought_in_of_the_squeezed_name():
     """Shares in the weeks of the squeeze, over three pairs of books of the same seed: a single name has few recalls."""
     moved = np.zeros((2, 2))
     for seed in (4, 5, 7):
-        pair = [desk.book(60, 40, 6, seed=seed, squeeze=on) for on in (False, True)]
+        pair = [desk.book(20, 40, 6, seed=seed, squeeze=on) for on in (False, True)]
         close = [b.closes.set_index(["trade_date", "security_id"])["close"] for b in pair]
         name = (close[1] / close[0]).groupby("security_id").max().idxmax()
         for i, b in enumerate(pair):

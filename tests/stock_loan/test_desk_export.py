@@ -342,3 +342,14 @@ def holds(book, place: Path):
     assert flows["new"].sum() == sum(float(row[4]) for row in rows["loans"])
     assert flows["returned"].sum() == sum(float(row[3]) for row in rows["loans"])
     assert flows["opening"].iloc[0] == sum(float(row[2]) for row in rows["opening"])
+
+
+def test_a_return_without_its_fee_is_said_since_it_unmakes_the_fee_of_the_rest(tmp_path):
+    """Of the opening 9,000 and 2,000 more, 3,000 stay out at the fee of the last row: 0 is said, with its line."""
+    bare = LOANS.replace("8000,0,72,18,358", "8000,0,0,18,430")
+    told = sources.open(folder(tmp_path / "e", loans=bare, opening=OPENING)).notes
+    said = [note for note in told if "loanFee 0" in note]
+    assert len(said) == 1
+    assert said[0].startswith("1 rows of loans.csv with loanFee 0 leave shares on loan, first line 4")
+    nothing_left = sources.open(folder(tmp_path / "f", loans=bare)).notes  # 6,000 before: all of it comes back
+    assert not any("loanFee 0" in note for note in nothing_left)

@@ -104,11 +104,12 @@ def test_the_page_says_what_the_tickets_add_up_to(made):
     page = _Page((made / "report.html").read_text(encoding="utf-8"))
     today, best, more, moving = (
         float(n.replace(",", ""))
-        for n in re.search(r"earn ([\d,]+) .* allocation ([\d,]+): ([\d,]+) more, after ([\d,]+)", page.text).groups()
+        for n in re.search(r"earn ([\d,]+) .* tickets ([\d,]+): ([\d,]+) more, after ([\d,]+)", page.text).groups()
     )
     assert more == pytest.approx(best - today, abs=1)
-    # fees that were left as they are (less than 1 bp) are in the sum and in no ticket
-    assert found["dollars_a_day"].sum() - moving == pytest.approx(more, abs=5)
+    assert found["dollars_a_day"].sum() - moving == pytest.approx(more, abs=1)  # half a dollar each
+    idle = found[(found["ticket"] == "return") & (found["loan_fee"] == 0)]
+    assert f"nothing else brings {idle['dollars_a_day'].sum():,.0f}." in page.text
     assert f"{len(found)} tickets" in page.text
 
 
@@ -129,7 +130,11 @@ def test_two_exports_are_enough_and_what_they_do_not_say_is_listed(export, tmp_p
     assert "Not known from these files" in page.text
     assert "fee_weighted_idle" in page.text
     assert len(page.images) == 5
-    assert set(tickets.read(tmp_path / "report" / "tickets.csv")["pool_id"]) <= {"POOL"}
+    found = tickets.read(tmp_path / "report" / "tickets.csv")
+    assert set(found["pool_id"]) <= {"POOL"}
+    # one pool stands for all lenders: its average cost is no offer, and no ticket moves a fee towards it
+    assert not (found["ticket"] == "re-rate").any()
+    assert "no ticket changes a fee" in page.text
 
 
 def test_the_lines_of_the_readme_run_on_two_exports(export, tmp_path, monkeypatch):

@@ -81,7 +81,7 @@ def test_rows_in_any_order_dates_as_text_and_whole_floats_give_the_same_book(boo
         ("loans", "loan_fee", -0.01, "must be >= 0 and <= 200000"),
         ("loans", "loan_fee", 200_000.01, "must be >= 0 and <= 200000"),
         ("loans", "loan_fee", 0.005, "at most 2 decimals"),
-        ("loans", "event", "renew", "must be one of new, re-rate"),
+        ("loans", "event", "renew", "must be one of opening, new, re-rate"),
         ("loans", "security_id", "nobody", "must be known in securities"),
         ("loans", "client_id", "nobody", "must be known in clients"),
         ("locates", "client_id", "", "must not be empty"),
@@ -210,7 +210,7 @@ def test_a_day_without_a_close_is_refused_while_the_name_is_held_and_only_then(b
     small = replace(book, loans=loan, inventory=book.inventory.iloc[:0], locates=book.locates.iloc[:0])
     of_loan, date = small.closes["security_id"] == "S0000", small.closes["trade_date"]
     gone = of_loan & (date == book.dates[4])
-    assert "must have a close on every trade date" in message(replace(small, closes=small.closes[~gone]))
+    assert "must have a close in closes on every trade date" in message(replace(small, closes=small.closes[~gone]))
     unused = (small.closes["security_id"] == "S0001") | (of_loan & (date > book.dates[5]))
     assert len(tables.check(replace(small, closes=small.closes[~unused])).closes) == len(small.closes) - unused.sum()
 
