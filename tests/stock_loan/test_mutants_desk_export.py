@@ -17,7 +17,7 @@ def test_every_share_that_comes_back_is_the_oldest_one_left(tmp_path):
         for party in "AB":
             new = 3 + 2 * i if i < 5 else 0
             queue = shares[party] + [day] * new  # a row's own loan stands behind all that were there before
-            back = min(draw.randint(1, 5) if i < 5 else draw.randint(3, 12), len(queue) - 1)
+            back = min(draw.randint(1, 2) if i < 5 else draw.randint(3, 12), len(queue) - 1)
             shares[party] = queue[back:]
             fee = 40 + 10 * (i == 6) + (party == "B")  # the seventh day's fee is another, for every open loan
             rows.append(f"{day},X,{party},{back},{new},{fee},{fee - 10},\n")
