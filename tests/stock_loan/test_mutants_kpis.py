@@ -93,3 +93,22 @@ def test_capital_is_charged_by_name_and_client_at_the_rate_given(made):
     assert costs["S0000"] == pytest.approx(10_000 * 5 * weight["C01"] * 0.01 / 360, rel=1e-12)
     b = 6_000 * 5 * weight["C01"] + 4_000 * 3 * weight["C02"]
     assert costs["S0001"] == pytest.approx(b * 0.01 / 360, rel=1e-12)
+
+
+def test_prices_of_four_decimals_lose_nothing_of_their_fees(made):
+    """All loans at 72 bp and 36 from the pool: 72 and a half exactly, whatever the values are; idle stock beside them.
+
+    Share-days on loan: A 5,000, B 2,100; 77 shares of A lie idle for the four dates' 6 days at 30 bp of the market's.
+    """
+    odd = {"S0000": 10.0003, "S0001": 0.0123}
+    closes = made.closes.assign(close=made.closes["security_id"].map(odd).fillna(1.0), indicative_fee=30.0)
+    shelf = pd.DataFrame([(made.dates[0], "S0000", "INT", 77, 5.0)], columns=made.inventory.columns)
+    book = tables.check(replace(made, closes=closes, inventory=shelf))
+    found = kpis.table(book).iloc[0]
+    lent, idle = 5000 * 10.0003 + 2100 * 0.0123, 77 * 10.0003 * 6
+    assert found["vwaf"] == pytest.approx(72, rel=1e-13)
+    assert found["spread_capture"] == pytest.approx(0.5, rel=1e-13)
+    assert found["return_to_lendable"] == pytest.approx(72 * lent / (lent + idle), rel=1e-12)
+    assert found["fee_weighted_idle"] == pytest.approx(idle / (lent + idle), rel=1e-12)
+    small = kpis.table(book, ["security_id"]).loc["S0001"]
+    assert (small["vwaf"], small["spread_capture"]) == pytest.approx((72, 0.5), rel=1e-13)

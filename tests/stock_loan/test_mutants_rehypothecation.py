@@ -32,3 +32,12 @@ def test_a_customer_without_longs_is_released_nothing_and_nobody_else_is_touched
     )  # fmt: skip
     assert rehypothecation.pro_rata(problem).tolist() == [[0.0, 7.0]]
     assert rehypothecation.value_ranked(problem).tolist() == [[0.0, 7.0]]
+
+
+def test_the_pool_whose_longs_are_borrowed_on_term_is_named_for_half_a_share_too():
+    problem = Problem(
+        securities=["A", "B"], pools=["M1", "M2"], clients=["C"], price=10.0, client_fee=50.0, source_cost=0.0,
+        demand=4.0, supply=7.0, eligible=[[True], [True]], debit=100.0, committed=[[0.0, 0.5], [0.0, 0.0]],
+    )  # fmt: skip
+    with pytest.raises(ValueError, match="committed must be 0 in pool M2:"):
+        rehypothecation.compare(problem)
