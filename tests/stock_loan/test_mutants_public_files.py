@@ -32,6 +32,9 @@ def test_a_stocks_day_is_read_cell_by_cell(tmp_path):
     (tmp_path / "f").write_text(DAY.replace("|0.5703|", "|-0.0001|"))
     with pytest.raises(TableError, match=r"f: FEE must be >= 0; 1 bad, first line 3: -0\.0001"):
         public_files.availability(tmp_path / "f")
+    (tmp_path / "f").write_text(DAY.replace("|200000", ""))
+    with pytest.raises(TableError, match="f: line 3 must have 5 fields; got 4"):
+        public_files.availability(tmp_path / "f")
     for text, line in ((DAY.replace("00:00:03", "00:60:03"), 2), (DAY.replace("|200000", "|20000x"), 3)):
         (tmp_path / "f").write_text(text)
         with pytest.raises(TableError, match=f"1 bad, first line {line}: "):
@@ -42,6 +45,9 @@ def test_a_history_of_several_days_is_read_cell_by_cell_and_equal_volumes_are_al
     (tmp_path / "f").write_text(HISTORY)
     assert cells(public_files.short_volume(tmp_path / "f")) == [
         ["2021-04-27", "A", 100.0, 100.0, 250.5, "B,Q"], ["2021-04-28", "A", 50.25, 0.0, 50.25, "N"]]  # fmt: skip
+    (tmp_path / "f").write_text(HISTORY.replace("|50.25|N", "|N"))
+    with pytest.raises(TableError, match="f: line 3 must have 6 fields; got 5"):
+        public_files.short_volume(tmp_path / "f")
 
 
 def test_a_broker_list_is_read_cell_by_cell(tmp_path):
