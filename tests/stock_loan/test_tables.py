@@ -81,7 +81,7 @@ def test_rows_in_any_order_dates_as_text_and_whole_floats_give_the_same_book(boo
         ("loans", "loan_fee", -0.01, "must be >= 0 and <= 200000"),
         ("loans", "loan_fee", 200_000.01, "must be >= 0 and <= 200000"),
         ("loans", "loan_fee", 0.005, "at most 2 decimals"),
-        ("loans", "event", "renew", "must be one of new, re-rate"),
+        ("loans", "event", "renew", "must be one of opening, new, re-rate"),
         ("loans", "security_id", "nobody", "must be known in securities"),
         ("loans", "client_id", "nobody", "must be known in clients"),
         ("locates", "client_id", "", "must not be empty"),
