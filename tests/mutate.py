@@ -21,6 +21,7 @@ import multiprocessing
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -222,6 +223,25 @@ class Quickest:
             return (yield)
         finally:
             self.measured[item.nodeid] = time.process_time() - start
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self, item):
+        ended = []
+
+        def end(*_):
+            ended.append(item.nodeid)
+            pytest.skip("slow")
+
+        signal.signal(signal.SIGPROF, end)
+        signal.setitimer(signal.ITIMER_PROF, min(self.slowest * 1.1, 1e6))  # the first run need not end the slow ones
+        try:
+            return (yield)
+        except BaseException:
+            if ended:  # hypothesis makes a failure of it
+                pytest.skip("slow")
+            raise
+        finally:
+            signal.setitimer(signal.ITIMER_PROF, 0)
 
     def pytest_runtest_logreport(self, report):
         if report.failed:
