@@ -3,17 +3,25 @@
     python tests/mutate.py mmlib/risk.py [--tests FILE …] [--sample 60] [--seed 0] [--jobs 1] [--lines 9-80]
 
 Each mutant changes one thing: a sign, an operator, a comparison, a constant (integers by one, floats by one per cent),
-a condition, min for max, a term left out, a statement left out. It is written into a copy of the tree, never into the
-tree itself, and the tests run there until the first one fails. A mutant that they pass has survived: either it means
-the same (then say why) or a test is missing. A run that takes three times as long as the tests of the unchanged module,
-and a minute more, is ended and counts as seen. Docstrings, annotations, decorators and the words of errors stay.
+a condition, min for max, a term left out, a statement left out. The tree itself is never written: a module of plain
+Python is replaced in the memory of a forked process that has everything else imported already, and its quickest tests
+run first, until one fails; a module of compiled kernels is replaced in a copy of the tree, and compiled anew. (A test
+that starts a process of its own does not see what is replaced in memory: --copy for those.) A mutant that the tests
+pass has survived: either it means the same (then say why) or a test is missing. A run that takes three times as long as
+the tests of the unchanged module, and a minute more, is ended and counts as seen. Docstrings, annotations, decorators
+and the words of errors stay.
 """
 
 import argparse
 import ast
+import importlib
+import importlib.abc
+import importlib.util
+import multiprocessing
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -21,6 +29,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import Queue
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -180,27 +190,140 @@ def passes(folder, tests, compiled, bound):
     return process.returncode == 0, "\n".join(said.splitlines()[-8:])
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("module", type=Path)
-    parser.add_argument("--tests", type=Path, nargs="+")
-    parser.add_argument("--sample", type=int, help="this many mutants, drawn at random; by default all")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--jobs", type=int, default=1, help="copies of the tree that run tests at a time")
-    parser.add_argument("--lines", help="only these lines of the module, e.g. 10-80")
-    arguments = parser.parse_args()
-    module = arguments.module.resolve().relative_to(ROOT)
-    tests = arguments.tests or tests_of(module)
-    lines = tuple(map(int, arguments.lines.split("-"))) if arguments.lines else None
-    source = (ROOT / module).read_text(encoding="utf-8")
+class Replaced(importlib.abc.MetaPathFinder, importlib.abc.SourceLoader):
+    """Gives one module another source text, whoever imports it."""
+
+    def __init__(self, name, path, text):
+        self.name, self.path, self.text = name, str(path), text
+
+    def find_spec(self, name, path=None, target=None):
+        return importlib.util.spec_from_loader(name, self, origin=self.path) if name == self.name else None
+
+    def get_filename(self, fullname):
+        return self.path
+
+    def get_data(self, path):
+        return self.text.encode()
+
+
+class Quickest:
+    """Runs the tests in the order of their `seconds` of processor, without those beyond `slowest`; measures them."""
+
+    def __init__(self, seconds, slowest):
+        self.seconds, self.slowest, self.measured, self.failed = seconds, slowest, {}, ""
+
+    def pytest_collection_modifyitems(self, items):
+        items[:] = [item for item in items if self.seconds.get(item.nodeid, 0.0) <= self.slowest]
+        items.sort(key=lambda item: self.seconds.get(item.nodeid, 0.0))
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item):
+        start = time.process_time()
+        try:
+            return (yield)
+        finally:
+            self.measured[item.nodeid] = time.process_time() - start
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self, item):
+        ended = []
+
+        def end(*_):
+            ended.append(item.nodeid)
+            pytest.skip("slow")
+
+        signal.signal(signal.SIGPROF, end)
+        signal.setitimer(signal.ITIMER_PROF, min(self.slowest * 1.1, 1e6))  # the first run need not end the slow ones
+        try:
+            return (yield)
+        except BaseException:
+            if ended:  # hypothesis makes a failure of it
+                pytest.skip("slow")
+            raise
+        finally:
+            signal.setitimer(signal.ITIMER_PROF, 0)
+
+    def pytest_runtest_logreport(self, report):
+        if report.failed:
+            self.failed = report.nodeid
+
+
+def stays(name):
+    """Whether an imported module may stay imported in the process of a mutant: it cannot import what is mutated."""
+    return not name.startswith(("mmlib", "tests", "test_", "__")) or "._kernels" in name or "mmlib.numerics" in name
+
+
+def run(pipe, module, text, tests, seconds, slowest):
+    """In a forked process: the tests with `text` in the place of `module`; sends whether they pass, and what it saw."""
+    for name in [name for name in sys.modules if not stays(name)]:
+        if name.startswith("mmlib"):
+            del sys.modules[name]
+    name = ".".join(module.with_suffix("").parts)
+    sys.meta_path.insert(0, Replaced(name, ROOT / module, text))
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
+    os.chdir(ROOT)
+    order = Quickest(seconds, slowest)
+    code = pytest.main(
+        ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--assert=plain", *map(str, tests)], plugins=[order]
+    )
+    pipe.send((int(code) == 0, order.failed or f"exit code {int(code)}", order.measured, list(sys.modules)))
+    pipe.close()
+    os._exit(0)
+
+
+def forked(module, text, tests, seconds, slowest, bound):
+    """Whether the tests pass with `text` as the module, the test that failed, their seconds and what they imported."""
+    here, there = multiprocessing.Pipe(duplex=False)
+    arguments = (there, module, text, tests, seconds, slowest)
+    process = multiprocessing.get_context("fork").Process(target=run, args=arguments)
+    process.start()
+    there.close()
+    try:
+        return here.recv() if here.poll(bound) else (False, f"ended after {bound:.0f} s", {}, [])
+    except EOFError:
+        return False, "the process died", {}, []
+    finally:
+        process.kill()
+        process.join()
+        here.close()
+
+
+def in_memory(module, source, tests, chosen, slowest):
+    """Mutants among `chosen` that survive, each in a process forked from this one; the count of the survivors."""
+    start = time.monotonic()
+    right, said, seconds, imported = forked(module, source, tests, {}, slowest, 1800)
+    taken = time.monotonic() - start
+    if not right:
+        raise SystemExit(f"the tests fail on the module as it is: {said}")
+    for name in imported:
+        if stays(name):
+            try:
+                importlib.import_module(name)
+            except Exception:  # what cannot be imported alone is imported by each mutant's own run
+                continue
+    right, said, _, _ = forked(module, source, tests, seconds, slowest, 3 * taken + 60)
+    if not right:  # a control: else everything would count as seen
+        raise SystemExit(
+            f"the tests pass on the module as it is, but not in a process that has it all imported: {said}"
+        )
+    quick = sum(s for s in seconds.values() if s <= slowest)
+    print(f"{module}: {len(chosen)} mutants, tests {taken:.0f} s, of which {quick:.0f} s are run", flush=True)
+    alive = 0
+    for line, old, new, text in chosen:
+        survives, by, _, _ = forked(module, text, tests, seconds, slowest, 3 * taken + 60)
+        alive += survives
+        print(f"{'SURVIVES' if survives else 'seen'}  {module}:{line}  {old}  →  {new}  [{by}]", flush=True)
+    return alive
+
+
+def in_copies(module, source, tests, chosen, jobs):
+    """The same, each in a copy of the tree and in a new process, `jobs` at a time."""
     compiled = "njit" in source
-    found = list(mutants(source, lines))
-    chosen = found
-    if arguments.sample and arguments.sample < len(found):
-        chosen = sorted(random.Random(arguments.seed).sample(found, arguments.sample))
     with tempfile.TemporaryDirectory() as home:
         folders = Queue()
-        for i in range(arguments.jobs):
+        for i in range(jobs):
             folders.put(copied(Path(home) / str(i)))
         first = folders.get()
         start = time.monotonic()
@@ -209,7 +332,7 @@ def main():
         folders.put(first)
         if not right:
             raise SystemExit(f"the tests fail on the module as it is:\n{said}")
-        print(f"{module}: {len(chosen)} of {len(found)} mutants, tests {taken:.0f} s", flush=True)
+        print(f"{module}: {len(chosen)} mutants, tests {taken:.0f} s", flush=True)
 
         def survives(mutant):
             line, old, new, text = mutant
@@ -223,8 +346,34 @@ def main():
                 print(f"survives  {module}:{line}  {old}  →  {new}", flush=True)
             return alive
 
-        with ThreadPoolExecutor(arguments.jobs) as pool:
+        with ThreadPoolExecutor(jobs) as pool:
             alive = sum(pool.map(survives, chosen))
+    return alive
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("module", type=Path)
+    parser.add_argument("--tests", type=Path, nargs="+")
+    parser.add_argument("--sample", type=int, help="this many mutants, drawn at random; by default all")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=1, help="copies of the tree that run tests at a time")
+    parser.add_argument("--lines", help="only these lines of the module, e.g. 10-80")
+    parser.add_argument("--slowest", type=float, default=1e9, help="leave out tests that take more seconds than this")
+    parser.add_argument("--copy", action="store_true", help="a copy of the tree and a new process for each mutant")
+    arguments = parser.parse_args()
+    module = arguments.module.resolve().relative_to(ROOT)
+    tests = arguments.tests or tests_of(module)
+    lines = tuple(map(int, arguments.lines.split("-"))) if arguments.lines else None
+    source = (ROOT / module).read_text(encoding="utf-8")
+    found = list(mutants(source, lines))
+    chosen = found
+    if arguments.sample and arguments.sample < len(found):
+        chosen = sorted(random.Random(arguments.seed).sample(found, arguments.sample))
+    if arguments.copy or "njit" in source:
+        alive = in_copies(module, source, tests, chosen, arguments.jobs)
+    else:
+        alive = in_memory(module, source, tests, chosen, arguments.slowest)
     killed = len(chosen) - alive
     print(f"score {killed}/{len(chosen)} = {100 * killed / max(len(chosen), 1):.0f} % of the mutants are seen")
 

@@ -88,15 +88,24 @@ def test_var_and_cvar_of_a_hundred_losses_are_the_ones_one_counts():
     assert risk.cvar(profits, 0.955).value == pytest.approx((0.5 * 96 + 97 + 98 + 99 + 100) / 4.5, abs=1e-12)
 
 
-@pytest.mark.parametrize("level, known", [(0.001, 0), (0.01, 0), (0.05, 1), (0.95, 1), (0.99, 1), (0.995, 0)])
+@pytest.mark.parametrize(
+    "level, known", [(0.001, 0), (0.01, 0), (0.03, 1), (0.05, 1), (0.95, 1), (0.99, 1), (0.995, 0)]
+)
 def test_an_interval_that_leaves_the_samples_on_either_side_has_no_error(level, known):
-    """Losses 1 … 100, Woodruff's reach √(100·p(1 − p)) rounded up: from the 1st one below is none, from the 99th one
-    above is the 100th. With equal gaps half the distance over the reach is 1."""
+    """Losses 1 … 100, Woodruff's reach √(100·p(1 − p)) rounded up: from the 1st one below is none, two below the 3rd is
+    the 1st, one above the 99th is the 100th. With equal gaps half the distance over the reach is 1."""
     error = risk.var(-np.arange(1.0, 101.0), level).standard_error
     if known:
         assert error == pytest.approx(math.sqrt(100 * level * (1 - level)))
     else:
         assert math.isnan(error)
+
+
+def test_a_law_of_two_equal_points_has_no_error_of_its_spread():
+    """(m₄ − s⁴)/n with divisor n is 0 for ±1, and of order 1/n² below it with divisor n − 1: never more than 0."""
+    value, error = risk.std([1.0, -1.0] * 50)
+    assert value == pytest.approx(math.sqrt(100 / 99), rel=1e-14)
+    assert error == 0
 
 
 def test_large_numbers_are_no_overflow_where_the_answer_is_a_number():

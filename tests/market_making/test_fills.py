@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mmlib.market_making import Market, Quotes, TwoSidedMarket, avellaneda_stoikov, evaluate, simulate, strategies
-from mmlib.market_making._fills import bernoulli_probabilities, continuous_fills, fills, start_index
+from mmlib.market_making._fills import bernoulli_probabilities, continuous_fills, fills, from_time, start_index
 from mmlib.market_making.intensity import Exponential, Measured
 
 NAN = np.nan
@@ -140,3 +140,78 @@ def test_the_rate_at_the_mid_is_that_of_the_nearest_measured_distance():
     below = TwoSidedMarket(1.0, Measured([-0.5, -0.1], [9.0, 7.0]), Exponential(8.0, 1.0))
     with pytest.raises(ValueError, match=r"steps must be >= 8 .* at distance 0 is"):
         bernoulli_probabilities(below, strategies.constant_spread(-0.2, 1.0, 5, 7))
+
+
+FAST, SLOW = -10.0, 1.0  # at −10 a unit of time holds 10·exp(20) = 5e9 fills
+
+
+@pytest.mark.parametrize(
+    "target, fast, refused",
+    [
+        (1, [1, 2], True),
+        (1, [1], False),
+        (1, [2], False),
+        (1, [-2, -1, 0], False),
+        (0, [0, 1, 2], True),
+        (0, [1, 2], False),
+        (0, [0, 1], False),
+        (2, [2], True),
+        (2, [-2, -1, 0, 1], False),
+    ],
+)
+def test_the_way_from_the_target_to_the_limit_is_as_slow_as_its_slowest_fill(target, fast, refused):
+    """A cut leads from the limit 2 to the target; the next needs a fill at each inventory from there to the limit. The
+    same for asks, mirrored."""
+    one = np.where(np.isin(np.arange(-2, 3), fast), FAST, SLOW)[None]
+    for side, table in (("bid", one), ("ask", one[:, ::-1])):
+        other = np.full((1, 5), SLOW)
+        tables = {"bid": other, "ask": other, side: table}
+        quotes = Quotes([0.0], np.arange(-2, 3), **tables, horizon=1.0, limit=2, target=target)
+        if refused:
+            with pytest.raises(ValueError, match=f"{side} must be a distance .*; got -10"):
+                continuous_fills(MARKET, quotes)
+        else:
+            rates = continuous_fills(MARKET, quotes)
+            assert np.max(getattr(rates, f"{side}_rate")) > 1e9
+
+
+def test_a_table_from_a_time_on_begins_with_the_row_that_holds_then():
+    quotes = Quotes([0.0, 0.5, 0.75], [0, 1], [[1.0, NAN], [2.0, NAN], [3.0, NAN]], [[NAN, 4.0]], 2.0)
+    for scheme in ("continuous", "bernoulli"):
+        assert from_time(quotes, 0.0, scheme) is quotes
+        for start in (0.5, 0.5 + 1e-13, 0.5 - 1e-13):  # rounding is no other time
+            late = from_time(quotes, start, scheme)
+            np.testing.assert_array_equal(late.times, [0.0, 0.25])
+            np.testing.assert_array_equal(late.bid[:, 0], [2.0, 3.0])
+            assert late.horizon == 1.5 and late.ask.shape == (2, 2)
+    between = from_time(quotes, 0.625, "continuous")
+    np.testing.assert_array_equal(between.times, [0.0, 0.125])
+    np.testing.assert_array_equal(between.bid[:, 0], [2.0, 3.0])
+    assert between.horizon == 1.375
+    last = from_time(quotes, 1.0, "continuous")
+    assert last.times.tolist() == [0.0] and last.bid[0, 0] == 3.0 and last.horizon == 1.0
+    with pytest.raises(ValueError, match=r"start must be a time of the table .*; got 0\.625"):
+        from_time(quotes, 0.625, "bernoulli")
+    for bad in (2.0, -0.1, NAN):
+        with pytest.raises(ValueError, match="start must be"):
+            from_time(quotes, bad, "continuous")
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e6, 1e-6])
+def test_what_is_the_same_time_does_not_depend_on_the_unit_of_time(unit):
+    """A part in 1e13 is rounding, a part in 1e5 of a row is not."""
+    quotes = Quotes(np.array([0.0, 0.5, 0.75]) * unit, [0, 1], [[1.0, NAN]], [[NAN, 4.0]], 2.0 * unit)
+    same = from_time(quotes, 0.5 * unit * (1 + 1e-13), "bernoulli")
+    np.testing.assert_allclose(same.times, [0.0, 0.25 * unit], rtol=1e-14, atol=0)
+    later = from_time(quotes, (0.5 + 1e-5) * unit, "continuous")
+    np.testing.assert_allclose(later.times, [0.0, (0.25 - 1e-5) * unit], rtol=1e-9, atol=0)
+    with pytest.raises(ValueError, match="start must be a time of the table"):
+        from_time(quotes, (0.5 + 1e-5) * unit, "bernoulli")
+
+
+def test_a_quote_so_deep_that_its_rate_overflows_is_refused():
+    """exp(2·400) is beyond a double: each side is refused by name."""
+    for side, other in (("bid", "ask"), ("ask", "bid")):
+        tables = {side: np.full((1, 5), -400.0), other: np.full((1, 5), 0.5)}
+        with pytest.raises(ValueError, match=f"{side} must be a distance at which the fill rate is finite; got .*-400"):
+            fills(MARKET, Quotes([0.0], np.arange(-2, 3), **tables, horizon=1.0, limit=2))

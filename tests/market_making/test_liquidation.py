@@ -211,3 +211,12 @@ def test_the_extreme_penalties_that_are_accepted_are_solved(fee):
     eta_tau = 140 * np.exp(-1 - 1.5 * fee)
     assert low == pytest.approx(1 / 1.5 + fee + np.logaddexp(300, np.log(eta_tau)) / 1.5, abs=1e-9)
     assert high == pytest.approx(1 / 1.5 + fee + np.log(eta_tau) / 1.5, abs=1e-9)
+
+
+@pytest.mark.parametrize("impact", [0.0, 0.8])
+def test_with_no_time_left_the_value_is_the_cost_of_selling_what_is_left(impact):
+    """theta(T, q) = −b q whatever the impact of fills, which can no longer come: in a time of 1e-9 each at a rate of
+    A exp(1 + k (b + impact·q)) < 10 changes it by less than 1e-7."""
+    market = replace(MARKET, impact=impact)
+    theta = liquidation.value(market, gamma=0.05, horizon=1e-9, inventory=4, penalty=3.0)
+    np.testing.assert_allclose(theta, -3.0 * np.arange(5), rtol=0, atol=1e-7)

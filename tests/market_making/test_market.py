@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from mmlib.market_making import Market
+from mmlib.market_making import Market, TwoSidedMarket
+from mmlib.market_making.intensity import Exponential, Logistic
 
 
 def test_an_intensity_falls_by_e_over_one_over_k():
@@ -55,3 +56,30 @@ def test_risk_without_volatility_and_rebates_are_markets():
 def test_a_market_cannot_be_changed_by_accident():
     with pytest.raises(AttributeError):
         Market(2.0, 140.0, 1.5).sigma = 3.0
+
+
+def test_each_side_has_its_own_intensity_and_the_ask_that_of_the_bid_unless_given():
+    """ln(rate) of an exponential is linear; a logistic of steepness 1.5 about 0 is half its ceiling there."""
+    market = TwoSidedMarket(2.0, Exponential(140.0, 1.5), Logistic(20.0, 1.5, 0.0))
+    assert market.bid_rate(2.0) == pytest.approx(140.0 * math.exp(-3.0), rel=1e-14)
+    assert market.ask_rate(0.0) == pytest.approx(10.0, rel=1e-14)
+    alike = TwoSidedMarket(2.0, Logistic(20.0, 1.5, 0.0))
+    assert alike.ask == alike.bid and alike.ask_rate(0.0) == pytest.approx(10.0, rel=1e-14)
+    assert (alike.mu, alike.impact, alike.fee) == (0.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"sigma": -1.0}, "sigma must be >= 0 and finite"),
+        ({"mu": math.inf}, "mu must be finite"),
+        ({"impact": -0.1}, "impact must be >= 0 and finite"),
+        ({"fee": math.nan}, "fee must be finite"),
+        ({"bid": 140.0}, "bid must be an intensity .*Exponential.*; got 140.0"),
+        ({"ask": "exponential"}, "ask must be an intensity .*; got 'exponential'"),
+    ],
+)
+def test_a_bad_market_of_two_sides_is_refused_by_name(change, message):
+    side = Exponential(140.0, 1.5)
+    with pytest.raises(ValueError, match=message):
+        TwoSidedMarket(**{"sigma": 2.0, "bid": side, "ask": side} | change)

@@ -72,6 +72,9 @@ def test_unsigned_inventories_can_be_counted_down_from():
         (dict(cost=0.1), "limit must be given"),
         (dict(target=0), "limit must be given"),
         (dict(limit=2), "inventory must be -limit, ..., limit = 2; got -1, ..., 1"),
+        (dict(inventory=[-2, -1, 0], limit=2), "inventory must be -limit, ..., limit = 2; got -2, ..., 0"),
+        (dict(inventory=[0, 1, 2], limit=2), "inventory must be -limit, ..., limit = 2; got 0, ..., 2"),
+        (dict(limit=1, target=-1), "target must be an integer and >= 0 and <= 1"),
         (dict(limit=0), "limit must be an integer and >= 1"),
         (dict(limit=1.5), "limit must be an integer"),
         (dict(limit=1, cost=-0.1), "cost must be >= 0"),
@@ -81,6 +84,13 @@ def test_unsigned_inventories_can_be_counted_down_from():
 def test_a_table_that_does_not_fit_is_refused_by_name(change, message):
     with pytest.raises(ValueError, match=message):
         Quotes(**GOOD | change)
+
+
+def test_two_inventories_are_a_grid():
+    """Sold out or not: the smallest table there is."""
+    quotes = Quotes([0.0], [0, 1], [[1.0, NAN]], [[NAN, 2.0]], 1.0)
+    assert quotes.inventory.tolist() == [0, 1]
+    assert quotes.bid[0, 0] == 1.0 and quotes.ask[0, 1] == 2.0
 
 
 def test_a_limit_allows_quotes_at_the_ends_and_cuts_back_to_itself_by_default():
