@@ -203,32 +203,32 @@ def roll(
     transform: str | None = None,
     **options,
 ) -> np.ndarray:
-    """Quantiles at every origin i = first, first + 1, …: of the days i … i + horizon − 1, from the values before i − lag.
+    """Quantiles at every origin i = first, first + 1, …: from the i values known, of the `horizon` days after the lag.
 
     Returns
     -------
     ndarray, shape (origins, horizon, levels)
-        Of origin i and step h: the quantiles of ``history.iloc[i + h]``.
+        Of origin i and step h = 0, 1, …: the quantiles of ``history.iloc[i + lag + h]``.
     """
     history, levels = checked(history, transform), _levels(levels)
     horizon, lag = checks.integer("horizon", horizon, least=1), checks.integer("lag", lag, least=0, meaning="days")
-    first = checks.integer("first", first, least=lag + 1, meaning="position of the first day forecast")
-    count = len(history) - horizon + 1 - first
+    first = checks.integer("first", first, least=1, meaning="values known at the first origin")
+    count = len(history) - lag - horizon + 1 - first
     if count < 1:
-        raise ValueError(f"history must reach {horizon} days from first={first}; got {len(history)} values")
+        raise ValueError(f"history must reach {lag + horizon} days beyond first={first}; got {len(history)} values")
     if callable(model):
         forward, back = TRANSFORMS[transform]
         history = pd.Series(forward(history.to_numpy(float)), history.index, name=history.name)
-        fitted = model(history.iloc[: first - lag], **options)
+        fitted = model(history.iloc[: first], **options)
     else:
         back = np.asarray
-        fitted = fit(model, history.iloc[: first - lag], transform=transform, **options)
+        fitted = fit(model, history.iloc[: first], transform=transform, **options)
     found = np.empty((count, horizon, len(levels)))
     for i in range(count):
         if i and hasattr(fitted, "update"):
-            fitted.update(history.iloc[first - lag + i - 1], history.index[first - lag + i - 1])
+            fitted.update(history.iloc[first + i - 1], history.index[first + i - 1])
         elif i:
-            fitted = model(history.iloc[: first - lag + i], **options)  # type: ignore[operator]
+            fitted = model(history.iloc[: first + i], **options)  # type: ignore[operator]
         ahead = np.asarray(fitted.quantiles(lag + horizon, levels), float)
         if ahead.shape != (lag + horizon, len(levels)):
             raise ValueError(f"quantiles must have shape {(lag + horizon, len(levels))}; got {ahead.shape}")
@@ -258,7 +258,8 @@ def evaluate(
     horizon, lag : int
         Days forecast at an origin; days by which values are known late.
     first : int
-        Position of the first day forecast; what is before it scales the errors.
+        Values known at the first origin; they scale the errors. With a lag of 0 the first day scored is
+        ``history.iloc[first]``, with a lag of 1 the one after it.
     levels : sequence of float
         Quantiles asked for; coverage and width are of the outermost two. The point is the ½-quantile.
     transform : None, "log" or "log1p"
@@ -271,7 +272,8 @@ def evaluate(
     DataFrame
         `mase`, `rmsse` (season 1), `pinball` (mean over levels, over the scale of mase), `coverage` (share inside or on
         the outermost quantiles), `width` (over the same scale), `dm` and `p`: Diebold–Mariano with Harvey's correction
-        of absolute errors against naive (below 0: better; with a horizon the mean over its days), NaN for naive.
+        of absolute errors against naive (below 0: better; with a horizon the mean over its days); NaN for naive, and
+        where there are not more origins than days from origin to target.
     """
     named = dict(models) if isinstance(models, Mapping) else {_label(model): model for model in models}
     unknown = set(options or {}) - set(named)
@@ -282,7 +284,7 @@ def evaluate(
     arguments = {"horizon": horizon, "first": first, "levels": asked, "lag": lag, "transform": transform}
     against = roll("naive", history, **arguments)
     values = history.to_numpy(float)
-    target = np.lib.stride_tricks.sliding_window_view(values[first:], horizon)
+    target = np.lib.stride_tricks.sliding_window_view(values[first + lag :], horizon)
     reference = np.abs(target - against[:, :, -1]).mean(1)
     training = values[:first]
     scale, square = forecast_scores.scale(training), forecast_scores.scale(training, power=2)
@@ -292,7 +294,7 @@ def evaluate(
         quantiles, error = found[:, :, :-1], target - found[:, :, -1]
         low, high = quantiles[:, :, levels.argmin()], quantiles[:, :, levels.argmax()]
         dm, p = np.nan, np.nan
-        if model != "naive":
+        if model != "naive" and len(target) > lag + horizon:
             dm, p = forecast_scores.diebold_mariano(np.abs(error).mean(1) - reference, lag + horizon)
         rows[label] = {
             "mase": np.abs(error).mean() / scale,

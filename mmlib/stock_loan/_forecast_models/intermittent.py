@@ -1,6 +1,7 @@
 """Demand that is mostly zero: Croston (1972), Syntetos–Boylan (2005), Teunter–Syntetos–Babai (2011)."""
 
 import numpy as np
+from scipy.special import ndtri
 
 from mmlib import checks
 from mmlib.stock_loan._forecast_models.law import Law, need, rms
@@ -33,4 +34,9 @@ def _law(name, y, horizon, alpha, beta, daily):
     residuals = y - forecasts[:-1]
     residuals = residuals[np.isfinite(residuals)]
     spread = rms(residuals) if len(residuals) else np.nan  # one demand, on the last day: no error is known
-    return Law(np.full(horizon, forecasts[-1]), residuals, np.full(horizon, spread))
+    point = np.full(horizon, forecasts[-1])
+
+    def at(levels):  # normal errors; what would be below 0 is no demand, whose quantile is 0
+        return np.tile(np.maximum(point[0] + spread * ndtri(levels), 0), (horizon, 1))
+
+    return Law(point, residuals, at=at)
