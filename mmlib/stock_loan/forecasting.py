@@ -183,6 +183,8 @@ def fit(model: str | Callable, history: pd.Series, **options) -> Any:
         return model(checked(history, None), **options)
     checks.choice("model", model, tuple(MODELS))
     transform = options.pop("transform", None)
+    if transform is not None:
+        checks.choice("transform", transform, ("log", "log1p"))
     interval = Interval(*(options.pop(name, default) for name, default in INTERVALS.items()))
     known = _names(MODELS[model])
     for option in options:
@@ -210,6 +212,8 @@ def roll(
     ndarray, shape (origins, horizon, levels)
         Of origin i and step h = 0, 1, …: the quantiles of ``history.iloc[i + lag + h]``.
     """
+    if transform is not None:
+        checks.choice("transform", transform, ("log", "log1p"))
     history, levels = checked(history, transform), _levels(levels)
     horizon, lag = checks.integer("horizon", horizon, least=1), checks.integer("lag", lag, least=0, meaning="days")
     first = checks.integer("first", first, least=1, meaning="values known at the first origin")

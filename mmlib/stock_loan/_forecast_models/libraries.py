@@ -1,6 +1,7 @@
 """Models fitted by libraries that answer in quantiles: Prophet, and boosted trees on lags."""
 
 import logging
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -22,15 +23,17 @@ def prophet(y, calendar, horizon, kept, *, seed=0, samples=1000, **settings):
     settings = {"weekly_seasonality": True, "yearly_seasonality": False, "daily_seasonality": False} | settings
     model = library.Prophet(uncertainty_samples=checks.integer("samples", samples, least=1), **settings)
     dates = calendar.dates(horizon)
-    model.fit(pd.DataFrame({"ds": dates[: len(y)], "y": y}), algorithm="Newton")
     future, before = pd.DataFrame({"ds": dates}), np.random.get_state()  # noqa: NPY002
-    try:
-        np.random.seed(seed)  # noqa: NPY002
-        point = model.predict(future, vectorized=True)["yhat"].to_numpy()
-        np.random.seed(seed)  # noqa: NPY002
-        draws = model.predictive_samples(future.iloc[len(y) :], vectorized=True)["yhat"]
-    finally:
-        np.random.set_state(before)  # noqa: NPY002
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the library's own use of pandas
+        try:
+            np.random.seed(seed)  # noqa: NPY002
+            model.fit(pd.DataFrame({"ds": dates[: len(y)], "y": y}), algorithm="Newton")
+            point = model.predict(future, vectorized=True)["yhat"].to_numpy()
+            np.random.seed(seed)  # noqa: NPY002
+            draws = model.predictive_samples(future.iloc[len(y) :], vectorized=True)["yhat"]
+        finally:
+            np.random.set_state(before)  # noqa: NPY002
     return Law(point[len(y) :], y - point[: len(y)], at=lambda levels: np.quantile(draws, levels, axis=1).T)
 
 

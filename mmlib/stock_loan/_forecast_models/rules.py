@@ -44,7 +44,8 @@ def rolling_quantile(y, calendar, horizon, kept, *, window=120):
 def ewma_quantile(y, calendar, horizon, kept, *, window=120, decay=0.94, variance=None):
     """As `rolling_quantile`, but of changes over the scale known before each, times the scale now.
 
-    s² ← λs² + (1−λ)r² with λ = `decay`, from `variance` or, if None, that of the first 20 changes (ddof 0).
+    s² ← λs² + (1−λ)r² with λ = `decay`, from `variance` or, if None, that of the first 20 changes (ddof 0); where these do not vary, as
+    before a name's first demand, that of all known changes.
     """
     window = checks.integer("window", window, least=2, meaning="changes")
     decay = checks.in_interval("decay", decay, 0, 1, open=True)
@@ -55,11 +56,7 @@ def ewma_quantile(y, calendar, horizon, kept, *, window=120, decay=0.94, varianc
     scaled, scale = [], np.empty(horizon)
     for h in range(1, horizon + 1):
         changes = y[h:] - y[:-h]
-        first = float(np.var(changes[:20])) if variance is None else variance
-        if first <= 0:
-            raise ValueError(
-                "variance must be given for 'ewma_quantile' where the first 20 changes are all the same; got None"
-            )
+        first = (float(np.var(changes[:20])) or float(np.var(changes))) if variance is None else variance
         z, last = scaled_changes(changes, decay, first)
         scaled.append(z[-window:])
         scale[h - 1] = np.sqrt(last)
