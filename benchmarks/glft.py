@@ -94,7 +94,7 @@ def in_60_digits(max_inventory):
 
 
 def by_mmlib(max_inventory, steps=1):
-    return glft.quotes(MARKET, GAMMA, HORIZON, max_inventory, steps).bid[0, :-1]
+    return glft.quotes(MARKET, gamma=GAMMA, horizon=HORIZON, max_inventory=max_inventory, steps=steps).bid[0, :-1]
 
 
 def by_expm(max_inventory):

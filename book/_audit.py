@@ -174,7 +174,9 @@ def both_routes(quantity, p, key):
 def liquidation_routes(p):
     q, k, gamma = p["inventory"], p["k"], p["gamma"]
     market = Market(p["sigma"], p["A"], k, mu=p["mu"])
-    ours = liquidation.quotes(market, gamma, p["horizon"], q, p["penalty"], 1).ask[0, q]
+    ours = liquidation.quotes(
+        market, gamma=gamma, horizon=p["horizon"], inventory=q, penalty=p["penalty"], steps=1
+    ).ask[0, q]
     c1, eta = np.log(1 + gamma / k) / gamma, p["A"] * (1 + gamma / k) ** -(1 + k / gamma)
     n = np.arange(q + 1)
     M = np.diag(-0.5 * k * gamma * p["sigma"] ** 2 * n**2 + k * p["mu"] * n) + np.diag(np.full(q, eta), -1)
@@ -188,18 +190,18 @@ def cartea_jaimungal_routes(quantity, p):
     side = np.full(2 * Q, p["A"] / np.e)
     K = np.diag(-k * p["phi"] * n**2.0) + np.diag(side, 1) + np.diag(side, -1)
     if quantity == "gain":
-        return cartea_jaimungal.gain(market, p["phi"], Q), np.linalg.eigvalsh(K)[-1] / k, None, None
+        return cartea_jaimungal.gain(market, phi=p["phi"], max_inventory=Q), np.linalg.eigvalsh(K)[-1] / k, None, None
     h = np.log(expm(K * p["horizon"]) @ np.exp(-p["alpha"] * k * n**2)) / k
     i = p["inventory"] + Q
-    arguments = (market, p["phi"], p["alpha"], p["horizon"], Q)
+    arguments = {"max_inventory": Q} | {name: p[name] for name in ("phi", "alpha", "horizon")}
     if quantity == "value":
-        return cartea_jaimungal.value(*arguments)[i], h[i], None, None
-    return cartea_jaimungal.quotes(*arguments, 1).ask[0, i], 1 / k + h[i] - h[i - 1], None, None
+        return cartea_jaimungal.value(market, **arguments)[i], h[i], None, None
+    return cartea_jaimungal.quotes(market, **arguments, steps=1).ask[0, i], 1 / k + h[i] - h[i - 1], None, None
 
 
 def quote_routes(quantity, p):
     Q, size = p["max_inventory"], p.get("size", 1.0)
-    quotes = glft.quotes(market_of(p), p["gamma"], p["horizon"], Q, 1, size=size)
+    quotes = glft.quotes(market_of(p), gamma=p["gamma"], horizon=p["horizon"], max_inventory=Q, steps=1, size=size)
     i = p["inventory"] + Q
     ours = getattr(quotes, quantity)[0, i]
     if Q > 60:
@@ -216,13 +218,15 @@ def quote_routes(quantity, p):
 def formula_routes(quantity, p):
     size, k, gamma = p.get("size", 1.0), p["k"], p["gamma"]
     market, q = market_of(p), p.get("inventory", 0)
-    closed = glft.closed_form_quotes(market, gamma, 1.0, abs(q) + 2, 1, size=size)
+    closed = glft.closed_form_quotes(market, gamma=gamma, horizon=1.0, max_inventory=abs(q) + 2, steps=1, size=size)
     i = abs(q) + 2 + q
     slope, x = closed.bid[0, 1] - closed.bid[0, 0], gamma * size / k
     c1 = np.log(1 + x) / (x * k)
     s = np.sqrt(gamma * p["sigma"] ** 2 / (2 * p["A"] * size * k) * (1 + x) ** (1 + 1 / x)) * size
     if quantity == "over_skew":
-        early = np.diff(avellaneda_stoikov.quotes(market, gamma, p["horizon"], 2, 1).bid[0])[1]
+        early = np.diff(
+            avellaneda_stoikov.quotes(market, gamma=gamma, horizon=p["horizon"], max_inventory=2, steps=1).bid[0]
+        )[1]
         return early / slope, gamma * p["sigma"] ** 2 * p["horizon"] / s, None, None
     ours, theirs = {
         "c1": (glft.constants(market, gamma, size)[0], c1),
@@ -261,7 +265,7 @@ def moment_routes(quantity, p):
     if name == "std":
         return ours, profit.std(), profit.std() / np.sqrt(2 * len(profit)), None
     if rule in ("exact", "glft"):  # the value function, and its quotes evaluated
-        return glft.value(market, gamma, 1.0, Q)[Q], ours, None, None
+        return glft.value(market, gamma=gamma, horizon=1.0, max_inventory=Q)[Q], ours, None, None
     if rule == "folk":
         return ours, None, None, None
     utility = np.exp(-gamma * profit)
@@ -320,7 +324,7 @@ def errata_numbers():
     """What each entry costs, by name."""
     gamma = 0.1
     ce = partial(evaluate.certainty_equivalent, AS, gamma=gamma)
-    n = {"best": glft.value(AS, gamma, 1.0, 30)[30]}
+    n = {"best": glft.value(AS, gamma=gamma, horizon=1.0, max_inventory=30)[30]}
     n["as_ce"] = continuous_limit("avellaneda_stoikov", gamma, "certainty_equivalent", 30)
     for label, rule in (("right", "exact"), ("folk", "folk")):
         for short, name in (("mean", "mean"), ("std", "std"), ("ce", "certainty_equivalent")):
@@ -328,7 +332,9 @@ def errata_numbers():
     n["over"] = both_routes("over_skew", dict(sigma=2.0, A=140.0, k=1.5, gamma=gamma, horizon=1.0), "")[0]
 
     def ask(q, sigma=0.3, gamma=0.05, penalty=3.0):
-        return liquidation.quotes(Market(sigma, 0.1, 0.3), gamma, 300.0, 6, penalty, 1).ask[0, q]
+        return liquidation.quotes(
+            Market(sigma, 0.1, 0.3), gamma=gamma, horizon=300.0, inventory=6, penalty=penalty, steps=1
+        ).ask[0, q]
 
     n |= dict(ft_b20=ask(1, penalty=20.0), ft_b20_6=ask(6, penalty=20.0), ft_b20_s3=ask(1, 3.0, penalty=20.0))
     n |= dict(ft_b20_s3_6=ask(6, 3.0, penalty=20.0), ft_01=ask(1, gamma=0.1), ft_05=ask(1, gamma=0.5))
@@ -351,21 +357,27 @@ def errata_numbers():
     n["forbidden"] = evaluate.moments(AS, outside, "bernoulli").mean
     n["capped"] = evaluate.moments(_Rate(lambda d: np.minimum(AS.A, AS.bid_rate(d))), third, "bernoulli").mean
 
-    n["sigma_ce"] = ce(glft.quotes(Market(np.sqrt(AS.sigma), AS.A, AS.k), gamma, 1.0, 30, 200))
-    cents = glft.quotes(Market(100 * AS.sigma, AS.A, AS.k / 100), gamma, 1.0, 30, 200)
+    n["sigma_ce"] = ce(
+        glft.quotes(Market(np.sqrt(AS.sigma), AS.A, AS.k), gamma=gamma, horizon=1.0, max_inventory=30, steps=200)
+    )
+    cents = glft.quotes(Market(100 * AS.sigma, AS.A, AS.k / 100), gamma=gamma, horizon=1.0, max_inventory=30, steps=200)
     n["cents_ce"] = ce(Quotes(cents.times, cents.inventory, cents.bid / 100, cents.ask / 100, 1.0))
-    closed = glft.closed_form_quotes(AS, gamma, 1.0, 30, 1)
+    closed = glft.closed_form_quotes(AS, gamma=gamma, horizon=1.0, max_inventory=30, steps=1)
     excess = (closed.bid[0, 1] - closed.bid[0, 0]) * closed.inventory * (1 - 1 / 30)  # s (q − q/30)
     n["closed_ce"] = ce(closed)
     n["share_ce"] = ce(Quotes(closed.times, closed.inventory, closed.bid - excess, closed.ask + excess, 1.0))
-    wrong_k = glft.quotes(Market(AS.sigma, AS.A, AS.A), gamma, 1.0, 30, 200)
+    wrong_k = glft.quotes(Market(AS.sigma, AS.A, AS.A), gamma=gamma, horizon=1.0, max_inventory=30, steps=200)
     n |= dict(k_ce=ce(wrong_k), k_mean=evaluate.moments(AS, wrong_k, "continuous").mean)
     n["markup"] = 2 / AS.k
-    n["half_ce"] = ce(glft.quotes(Market(AS.sigma, AS.A, AS.k / 2), gamma, 1.0, 30, 200))
-    n["pooled_ce"] = ce(glft.quotes(Market(AS.sigma, 2 * AS.A, AS.k), gamma, 1.0, 30, 200))
+    n["half_ce"] = ce(
+        glft.quotes(Market(AS.sigma, AS.A, AS.k / 2), gamma=gamma, horizon=1.0, max_inventory=30, steps=200)
+    )
+    n["pooled_ce"] = ce(
+        glft.quotes(Market(AS.sigma, 2 * AS.A, AS.k), gamma=gamma, horizon=1.0, max_inventory=30, steps=200)
+    )
 
     trap = Market(1.0, 0.2, 0.3)
-    n["tail"] = glft.quotes(trap, 0.01, 600.0, 30, 1).bid[0, -2]
+    n["tail"] = glft.quotes(trap, gamma=0.01, horizon=600.0, max_inventory=30, steps=1).bid[0, -2]
     n["eigh"] = "is off by more than 1" if not abs(tail_by_eigh(trap) - n["tail"]) < 1 else "is right"
 
     counts = np.arange(1, 60)

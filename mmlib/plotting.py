@@ -1,7 +1,14 @@
 """One figure style for the book: colour-blind safe, readable at phone width, labelled axes."""
 
+from collections.abc import Sequence
+
 import matplotlib as mpl
-from cycler import cycler
+import numpy as np
+from matplotlib import rcsetup
+from matplotlib.axes import Axes
+from numpy.typing import ArrayLike
+
+from mmlib.checks import nonnegative
 
 #: Okabe & Ito (2008), distinguishable with any common colour blindness and in grey by the order of lightness.
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
@@ -15,7 +22,7 @@ def style() -> None:
         {
             "axes.grid": True,
             "axes.labelsize": 12,
-            "axes.prop_cycle": cycler(color=COLOURS),
+            "axes.prop_cycle": rcsetup.cycler(color=COLOURS),
             "axes.spines.right": False,
             "axes.spines.top": False,
             "figure.constrained_layout.use": True,
@@ -31,3 +38,36 @@ def style() -> None:
             "ytick.labelsize": 12,
         }
     )
+
+
+def flow(ax: Axes, amounts: ArrayLike, left: Sequence[str], right: Sequence[str]) -> None:
+    """Draw amounts flowing from the names on the left to those on the right, as bands of that width.
+
+    Parameters
+    ----------
+    ax : matplotlib Axes
+    amounts : array_like, shape (n, m)
+        >= 0; from left name i to right name j.
+    left, right : sequence of str, lengths n and m
+        Drawn from the top down, with their totals; names of less than a hundredth of all are not written.
+    """
+    width = np.asarray(nonnegative("amounts", amounts, array=True))
+    gap = 0.05 * width.sum()
+    tops = [np.append(0.0, np.cumsum(totals + gap)) for totals in (width.sum(1), width.sum(0))]
+    along = np.linspace(0, 1, 60)
+    bend = (1 - np.cos(np.pi * along)) / 2
+    for i, j in np.argwhere(width > 0):
+        start, stop = tops[0][i] + width[i, :j].sum(), tops[1][j] + width[:i, j].sum()
+        low = start + (stop - start) * bend
+        ax.fill_between(along, low, low + width[i, j], color=COLOURS[i % 6], alpha=0.6, linewidth=0)
+    for x, names, totals, top, side in (
+        (-0.02, left, width.sum(1), tops[0], "right"),
+        (1.02, right, width.sum(0), tops[1], "left"),
+    ):
+        for name, total, start in zip(names, totals, top[:-1], strict=True):
+            if total >= 0.01 * width.sum():
+                ax.text(x, start + total / 2, f"{name}  {total:.0f}", ha=side, va="center", fontsize=11)
+    ax.set(xlim=(-0.25, 1.25), xticks=[], yticks=[])
+    ax.invert_yaxis()
+    ax.grid(visible=False)
+    ax.spines[:].set_visible(False)

@@ -5,6 +5,7 @@ Runs use a real kernel. Chapters of the book themselves are run in tests/noteboo
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -13,11 +14,14 @@ from pathlib import Path
 
 import nbformat
 import papermill.cli
+import psutil
 import pytest
 from click.testing import CliRunner as ClickRunner
 from typer.testing import CliRunner
 
 from mmlib import chapter, cli
+from mmlib.cli import notebooks
+from mmlib.cli import run as running
 
 PARAMETERS = """\
 gamma = 0.1  # risk aversion, 1/currency, > 0
@@ -73,7 +77,7 @@ def book(tmp_path, monkeypatch):
     """A book of three chapters, and a working directory elsewhere."""
     for name in ("making/tiny", "making/other", "lending/other"):
         notebook(tmp_path / "notebooks" / f"{name}.ipynb")
-    monkeypatch.setattr(cli, "NOTEBOOKS", tmp_path / "notebooks")
+    monkeypatch.setattr(notebooks, "NOTEBOOKS", tmp_path / "notebooks")
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     return tmp_path / "notebooks"
@@ -87,7 +91,7 @@ def refused(*arguments):
     """The one line with which a command ends with exit code 2; nothing may have been executed or left behind."""
     before = sorted(os.listdir())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cli, "_execute", lambda *_: pytest.fail("a kernel would have been started"))
+        patch.setattr(running, "execute", lambda *_: pytest.fail("a kernel would have been started"))
         outcome = mmlib(*arguments)
     assert outcome.exit_code == 2
     assert outcome.stdout == ""
@@ -188,7 +192,7 @@ def test_a_chapter_is_never_overwritten(book, monkeypatch):
 
 
 def test_without_the_book_the_message_says_how_to_get_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(cli, "NOTEBOOKS", tmp_path / "nowhere")
+    monkeypatch.setattr(notebooks, "NOTEBOOKS", tmp_path / "nowhere")
     for command in (["chapters"], ["run", "glft"]):
         assert "installed without the book; clone its repository" in refused(*command)
 
@@ -221,8 +225,10 @@ def test_a_run_keeps_the_notebook_prints_the_results_and_writes_a_page_that_load
 
 def test_values_are_data_and_never_run(book):
     """Every hostile text through `mmlib run`, as one list and as texts; the kernel must hand back what was given."""
-    notebook(cli.NOTEBOOKS / "making" / "texts.ipynb", parameters=PARAMETERS.replace("nothing = None", 'texts = ["x"]'))
-    path = cli.NOTEBOOKS / "making" / "texts.ipynb"
+    notebook(
+        notebooks.NOTEBOOKS / "making" / "texts.ipynb", parameters=PARAMETERS.replace("nothing = None", 'texts = ["x"]')
+    )
+    path = notebooks.NOTEBOOKS / "making" / "texts.ipynb"
     source = json.loads(path.read_text())
     source["cells"][-1]["source"] = "import json; chapter.results(texts=json.dumps(texts), label=label)"
     path.write_text(json.dumps(source))
@@ -262,19 +268,146 @@ def test_a_run_that_fails_says_why_in_one_line_and_leaves_the_earlier_output_alo
     assert os.listdir() == ["out.ipynb"]
 
 
-def test_an_interrupt_ends_the_run_and_its_kernel_quietly(tmp_path):
-    """A real SIGINT to a real process, sent once the notebook is known to be running."""
+def default_signals():
+    """For a child: in the background of a shell, or under nohup, this process may have them ignored."""
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        signal.signal(getattr(signal, name), signal.SIG_DFL)
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
+def test_a_signal_ends_the_run_and_its_kernel_quietly(tmp_path, name, code):
+    """A real signal to a real process, sent once the notebook is known to be running."""
     notebook(tmp_path / "tiny.ipynb")
     command = [sys.executable, "-m", "mmlib.cli", "run", "tiny.ipynb", "-p", "label", "wait", "-o", "out.ipynb"]
-    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        while not (tmp_path / "started").exists():
-            assert process.poll() is None, process.stderr.read().decode()
-            time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
-        stdout, stderr = process.communicate(timeout=60)
-    assert process.returncode == 130
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=tmp_path, preexec_fn=default_signals, **pipes) as process:
+        try:
+            deadline = time.monotonic() + 120
+            while not (tmp_path / "started").exists():
+                assert process.poll() is None, process.stderr.read().decode()
+                assert time.monotonic() < deadline, "the notebook does not run"
+                time.sleep(0.05)
+            kernels = psutil.Process(process.pid).children(recursive=True)
+            process.send_signal(getattr(signal, name))
+            stdout, stderr = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert process.returncode == code
     assert (stdout, stderr) == (b"", b"")
     assert sorted(os.listdir(tmp_path)) == ["started", "tiny.ipynb"]
+    assert kernels
+    assert psutil.wait_procs(kernels, timeout=30)[1] == []
+
+
+@pytest.mark.parametrize("module", ["typer", "papermill", "nbformat"])
+def test_an_interrupt_during_an_import_shows_no_traceback(tmp_path, module):
+    """The signal comes as the module is looked for: a finder ahead of Python's own sends it to the process itself."""
+    notebook(tmp_path / "tiny.ipynb")
+    code = f"""
+import os, runpy, signal, sys
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            sys.meta_path.remove(self)
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Finder())
+sys.argv = ["mmlib", "run", "tiny.ipynb", "-o", "out.ipynb"]
+runpy.run_module("mmlib.cli", run_name="__main__")
+"""
+    outcome = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, preexec_fn=default_signals, capture_output=True, timeout=120
+    )
+    assert (outcome.returncode, outcome.stdout, outcome.stderr) == (130, b"", b"")
+    assert os.listdir(tmp_path) == ["tiny.ipynb"]
+
+
+@pytest.fixture
+def finished(book, monkeypatch):
+    """Runs that are done at once: a kernel is not what is tested."""
+    cell = nbformat.v4.new_code_cell("1")
+    executed = nbformat.v4.new_notebook(cells=[cell])
+    monkeypatch.setattr(running, "execute", lambda *_: executed)
+
+
+def test_a_full_disk_is_one_line_and_the_earlier_output_stays(finished):
+    """The limit on a file's size stands for the disk: both are an OSError of write()."""
+    Path("out.ipynb").write_text("an earlier result")
+    Path("out.html").write_text("an earlier page")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))  # the notebook fits, the page does not
+    try:
+        outcome = mmlib("run", "tiny", "-o", "out.ipynb", "--html")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (outcome.exit_code, outcome.stdout) == (1, "")
+    (line,) = outcome.stderr.splitlines()
+    assert line.startswith("mmlib: cannot write ") and line.endswith("out.html: File too large")
+    assert Path("out.ipynb").read_text() == "an earlier result"
+    assert Path("out.html").read_text() == "an earlier page"
+    assert sorted(os.listdir()) == ["out.html", "out.ipynb"]
+
+
+def test_a_replaced_output_keeps_its_mode_and_its_link(finished, tmp_path):
+    (tmp_path / "kept").mkdir()
+    real = tmp_path / "kept" / "real.ipynb"
+    real.write_text("an earlier result")
+    real.chmod(0o600)
+    Path("out.ipynb").symlink_to(real)
+    assert mmlib("run", "tiny", "-o", "out.ipynb").exit_code == 0
+    assert Path("out.ipynb").is_symlink()
+    assert json.loads(real.read_text())["cells"]
+    assert real.stat().st_mode & 0o777 == 0o600
+    assert os.listdir(tmp_path / "kept") == ["real.ipynb"]
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_a_new_output_gets_the_mode_of_any_new_file(finished, mask, mode):
+    before = os.umask(mask)
+    try:
+        assert mmlib("run", "tiny", "-o", "out.ipynb").exit_code == 0
+    finally:
+        os.umask(before)
+    assert Path("out.ipynb").stat().st_mode & 0o777 == mode
+
+
+def test_a_link_that_leads_nowhere_good_is_refused(book):
+    Path("circle.ipynb").symlink_to("circle.ipynb")
+    assert "cannot write circle.ipynb: Too many levels of symbolic links" in refused(
+        "run", "tiny", "-o", "circle.ipynb"
+    )
+    Path("chapter.ipynb").symlink_to(book / "making" / "other.ipynb")
+    assert "would lie among the book's chapters" in refused("run", "tiny", "-o", "chapter.ipynb")
+    Path("out.html").mkdir()
+    assert "cannot write out.html: it is a folder" in refused("run", "tiny", "-o", "out.ipynb", "--html")
+    assert "File name too long" in refused("run", "tiny", "-o", "n" * 300 + ".ipynb")
+    assert "no notebook at" in refused("run", "n" * 300 + ".ipynb")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--parameter=gamma"], "mmlib: -p takes a NAME and a VALUE; got gamma and no value"),
+        (["-pgamma"], "mmlib: -p takes a NAME and a VALUE; got gamma and no value"),
+        (["-pgamma", "--html"], "mmlib: -p takes a NAME and a VALUE; got gamma and no value"),
+        (["-pgamma", "x"], "mmlib: gamma must be a number; got 'x'"),
+        (["--parameter=gamma", "x"], "mmlib: gamma must be a number; got 'x'"),
+        (["--parameter=gamma=1", "x"], "mmlib: -p takes a NAME and a VALUE, as in -p gamma 1; got 'gamma=1'"),
+        (["-p"], "mmlib: -p takes a NAME and a VALUE"),
+        (["--parameter"], "mmlib: -p takes a NAME and a VALUE"),
+    ],
+)
+def test_every_spelling_of_the_option_is_read_or_refused(book, arguments, line):
+    assert refused("run", "tiny", *arguments) == line
+
+
+def test_a_path_with_braces_and_spaces_is_a_path(tmp_path, monkeypatch):
+    """papermill formats paths with parameters' values."""
+    folder = tmp_path / "{gamma} {0} {{x}} %s"
+    notebook(folder / "tiny {steps}.ipynb")
+    monkeypatch.chdir(tmp_path)
+    outcome = mmlib("run", folder / "tiny {steps}.ipynb", "-pgamma", "0.5", "-o", "{gamma}.ipynb")
+    assert (outcome.exit_code, outcome.stderr) == (0, "")
+    assert results("{gamma}.ipynb")["gamma"] == 0.5
 
 
 @pytest.mark.parametrize("module", ["mmlib", "mmlib.cli"])
@@ -282,4 +415,7 @@ def test_the_import_is_light(module):
     """In a fresh interpreter, since this one has loaded everything."""
     heavy = {"numba", "scipy", "pandas", "matplotlib", "ortools", "duckdb", "pulp", "nbformat", "papermill", "IPython"}
     code = f"import sys, {module}; print([name for name in {sorted(heavy)} if name in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120).stdout
+        == "[]\n"
+    )

@@ -1,5 +1,6 @@
 """The project's own files hold to each other: lock, environment, layout, pages."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -12,13 +13,16 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+import mmlib
+
 ROOT = Path(__file__).parents[1]
 MODULES = sorted(
     ".".join(path.relative_to(ROOT).with_suffix("").parts)
     for path in (ROOT / "mmlib").rglob("*.py")
-    if path.name not in ("__init__.py", "cli.py")
+    if path.name != "__init__.py"
 )
-PUBLIC = [module for module in MODULES if "._" not in module]
+#: What a chapter or a reader may import: not private, and not the command line, which documents itself (`--help`).
+PUBLIC = [module for module in MODULES if "._" not in module and not module.startswith("mmlib.cli.")]
 
 
 def locked():
@@ -84,7 +88,44 @@ def test_no_module_is_longer_than_one_sitting(module):
     assert len(lines) <= 400
 
 
-def test_the_halves_do_not_import_each_other():
-    for half, other in (("market_making", "stock_loan"), ("stock_loan", "market_making")):
-        for path in (ROOT / "mmlib" / half).rglob("*.py"):
-            assert f"mmlib.{other}" not in path.read_text(), path
+def test_the_version_has_one_place():
+    """The package's own; the build reads it, and the citation says the same."""
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dynamic"] == ["version"]
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == mmlib.__version__
+    assert f"\n## {mmlib.__version__} (" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def imported(path):
+    """Names of the packages that a file imports anywhere in it, by `import` or through `optional.load`."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module.partition(".")[0]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "optional.load":
+            yield node.args[0].value.partition(".")[0]
+
+
+def test_dependencies_are_what_mmlib_imports_and_no_more():
+    """An extra may bring more than is imported: an engine or a solver is named by a string."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    base = {canonicalize_name(Requirement(text).name) for text in project["dependencies"]}
+    extra = {
+        canonicalize_name(Requirement(text).name)
+        for texts in project["optional-dependencies"].values()
+        for text in texts
+    }
+    used = {name for path in (ROOT / "mmlib").rglob("*.py") for name in imported(path)}
+    other = {"sklearn": "scikit-learn", "IPython": "ipython"}  # whose package has another name
+    used = {canonicalize_name(other.get(name, name)) for name in used - sys.stdlib_module_names - {"mmlib"}}
+    assert base <= used <= base | extra
+
+
+def test_every_python_that_is_promised_is_tried():
+    """The workflow's matrix, the Makefile's check and pyproject say the same."""
+    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]
+    assert wanted == ">=3.11,<3.14"
+    for workflow, job in (("tests", "test"), ("weekly", "portable")):
+        steps = yaml.safe_load((ROOT / ".github/workflows" / f"{workflow}.yml").read_text())["jobs"][job]
+        assert steps["strategy"]["matrix"]["python"] == ["3.11", "3.12", "3.13"]
+    assert "(3, 11) <= sys.version_info[:2] <= (3, 13)" in (ROOT / "Makefile").read_text()

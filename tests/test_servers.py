@@ -8,10 +8,12 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psutil
+import pytest
 
 ROOT = Path(__file__).parents[1]
 
@@ -41,13 +43,12 @@ def started(*command, port, **environment):
 
 
 def listening(pid):
-    family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
-    return {
-        connection.laddr
-        for member in family
-        for connection in member.net_connections(kind="inet")
-        if connection.status == psutil.CONN_LISTEN
-    }
+    found = set()
+    for member in [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]:
+        with suppress(psutil.NoSuchProcess):  # a step of make that has just ended
+            connections = member.net_connections(kind="inet")
+            found |= {each.laddr for each in connections if each.status == psutil.CONN_LISTEN}
+    return found
 
 
 def status(url):
@@ -69,6 +70,17 @@ def test_lab_listens_on_this_machine_only_and_wants_its_token(tmp_path):
         token = json.loads(next(tmp_path.glob("jpserver-*.json")).read_text())["token"]
         assert len(token) >= 32
         assert status(f"{url}?token={token}") == 200
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/?token={token}", timeout=30) as answer:
+            assert urlsplit(answer.url).path == "/lab/tree/contents.ipynb"
+            assert '"news": {"disabled": true}' in answer.read().decode()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="says what root has to do")
+def test_lab_tells_root_what_to_do():
+    command = ["make", "-o", ".venv/ok", "lab"]
+    outcome = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert outcome.returncode == 2
+    assert "JupyterLab does not start as root" in outcome.stderr and "LAB_FLAGS=--allow-root" in outcome.stderr
 
 
 def test_serve_listens_on_this_machine_only():

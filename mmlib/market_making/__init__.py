@@ -10,7 +10,7 @@ Every model, however it was solved, ends in `Quotes`: a table of bid and ask dis
 model can be judged exactly (`evaluate`) and by simulation (`simulate`) against any other.
 """
 
-from mmlib.market_making.market import Market
+from mmlib.market_making.market import Market, TwoSidedMarket
 from mmlib.market_making.quotes import Quotes
 
-__all__ = ["Market", "Quotes"]
+__all__ = ["Market", "Quotes", "TwoSidedMarket"]

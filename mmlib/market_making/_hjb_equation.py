@@ -21,8 +21,8 @@ from typing import NamedTuple
 import numpy as np
 
 from mmlib.checks import choice, finite, integer, nonnegative, positive
-from mmlib.market_making.intensity import Exponential, Measured, TwoSidedMarket, utility
-from mmlib.market_making.market import Market
+from mmlib.market_making.intensity import Measured, utility
+from mmlib.market_making.market import Market, TwoSidedMarket
 from mmlib.market_making.quotes import inventory_grid
 from mmlib.numerics.tridiagonal import tridiagonal
 
@@ -82,7 +82,8 @@ class Equation:
 
 def equation(market, max_inventory, gamma, xi, running, size, taker, taker_cost, target):
     """The `Equation` of checked arguments, as `hjb.solve` documents them; ValueError names the one that is wrong."""
-    intensities = _intensities(market)
+    if not isinstance(market, (Market, TwoSidedMarket)):
+        raise ValueError(f"market must be a Market or a TwoSidedMarket; got {market!r}")
     gamma = nonnegative("gamma", gamma, "risk aversion, 1/currency")
     xi = gamma if xi is None else nonnegative("xi", xi, "aversion to the risk of fills, 1/currency")
     size = positive("size", size, "units traded by one fill")
@@ -100,7 +101,7 @@ def equation(market, max_inventory, gamma, xi, running, size, taker, taker_cost,
     if taker == "limit":
         target = Q if target is None else integer("target", target, least=0, most=Q, meaning="|inventory| after a cut")
     sides = []
-    for intensity, step in zip(intensities, (1, -1), strict=True):
+    for intensity, step in zip((market.bid, market.ask), (1, -1), strict=True):
         after = q + step
         toll = size * step * market.impact * after
         if taker == "limit":
@@ -250,12 +251,3 @@ def implicit_step(eq, known, dt, start):
             return theta, iterations
         before = moved
     raise ArithmeticError("policy iteration did not converge; a smaller time step (more steps) helps")
-
-
-def _intensities(market):
-    """Bid and ask intensity of a `Market` or a `TwoSidedMarket`."""
-    if isinstance(market, TwoSidedMarket):
-        return market.bid, market.ask
-    if isinstance(market, Market):
-        return (Exponential(market.A, market.k),) * 2
-    raise ValueError(f"market must be a Market or a TwoSidedMarket; got {market!r}")

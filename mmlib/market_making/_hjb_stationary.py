@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mmlib.checks import finite, nonnegative
+from mmlib.checks import finite, integer, nonnegative, positive
 from mmlib.market_making._hjb_equation import (
     RateOverflow,
     after_taking,
@@ -47,6 +47,8 @@ class Stationary:
         Growth of the certainty equivalent, currency/time; 0 with a discount.
     taker : ndarray of bool, shape (m,)
         Where the taker trades.
+    horizon, steps : float or None, int
+        Of the table `quotes`.
     equation : Equation
         What was solved.
     """
@@ -57,16 +59,21 @@ class Stationary:
     value: np.ndarray
     gain: float
     taker: np.ndarray
+    horizon: float | None
+    steps: int
     equation: object
 
-    def quotes(self, horizon, steps=1):
+    @property
+    def quotes(self):
         """These quotes at all times to `horizon`, as `Quotes` of `steps` equal rows; with the taker's limit, if any.
 
-        ValueError if the taker's limit is not the same on both sides.
+        ValueError if no `horizon` was given, or if the taker's limit is not the same on both sides.
         """
-        times = time_grid(horizon, steps)
+        if self.horizon is None:
+            raise ValueError("horizon must be given to policy_iteration for a table of quotes (time, > 0); got None")
+        times = time_grid(self.horizon, self.steps)
         bid, ask, taker = (np.tile(row, (len(times), 1)) for row in (self.bid, self.ask, self.taker))
-        return constant_limit_quotes(self.equation, times, bid, ask, taker, horizon)
+        return constant_limit_quotes(self.equation, times, bid, ask, taker, self.horizon)
 
 
 def policy_iteration(
@@ -82,6 +89,8 @@ def policy_iteration(
     target=None,
     discount=0.0,
     distances=None,
+    horizon=None,
+    steps=1,
 ):
     """Best quotes far from any horizon.
 
@@ -94,6 +103,10 @@ def policy_iteration(
         CARA utility are not discounted.
     distances : array_like, shape (p,), optional
         Quotes come from these, increasing, price; by default from all distances. Only with xi = 0 and no taker.
+    horizon : float, optional
+        End of the table that `Stationary.quotes` is, time, > 0; the solution does not depend on it.
+    steps : int
+        Equal rows of that table, >= 1.
 
     Returns
     -------
@@ -107,10 +120,12 @@ def policy_iteration(
     """
     eq = equation(market, max_inventory, gamma, xi, running, size, taker, taker_cost, target)
     discount = nonnegative("discount", discount, "rate of discount, 1/time")
+    horizon = None if horizon is None else positive("horizon", horizon, "end of the table of quotes, time")
+    steps = integer("steps", steps, least=1, meaning="rows of the table of quotes")
     if eq.xi > 0 and (discount > 0 or distances is not None):
         raise ValueError(f"xi must be 0 with a discount or a grid of distances (aversion to fills); got {eq.xi!r}")
     if distances is not None:
-        return _on_grid(eq, market, distances, discount)
+        return _on_grid(eq, market, distances, discount, horizon, steps)
     theta, before, done = _start(eq, discount), np.inf, False
     gain = hamiltonian(eq, theta).change[eq.zero]
     for _ in range(1000):
@@ -125,7 +140,7 @@ def policy_iteration(
     traded = _stops(eq, h, theta, gain, discount)
     bid, ask = (np.where(traded, np.nan, side) for side in (h.bid, h.ask))
     in_domain(eq, bid[None], ask[None])
-    return Stationary(eq.q, bid, ask, *_discounted(theta, gain, discount), traded, eq)
+    return Stationary(eq.q, bid, ask, *_discounted(theta, gain, discount), traded, horizon, steps, eq)
 
 
 def constant_limit_quotes(eq, times, bid, ask, taker, horizon):
@@ -250,7 +265,7 @@ def _anchor(eq, h, stop):
     return best if log_law[best] > log_law[eq.zero] + np.log(1000) else eq.zero
 
 
-def _on_grid(eq, market, distances, discount):
+def _on_grid(eq, market, distances, discount, horizon, steps):
     """`policy_iteration` with quotes from a grid, all in one kernel."""
     if eq.taker is not None:
         raise ValueError(f"taker must be None with a grid of distances; got {eq.taker!r}")
@@ -269,4 +284,5 @@ def _on_grid(eq, market, distances, discount):
                 f" {distances[index[end][0]]:g}, an end of the grid"
             )
         tables.append(np.where(side.quoted, distances[index], np.nan))
-    return Stationary(eq.q, *tables, *_discounted(value, gain, discount), np.zeros(len(eq.q), bool), eq)
+    nowhere = np.zeros(len(eq.q), bool)
+    return Stationary(eq.q, *tables, *_discounted(value, gain, discount), nowhere, horizon, steps, eq)

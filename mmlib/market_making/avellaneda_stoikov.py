@@ -20,18 +20,17 @@ becomes negative, beyond the mid; that is the paper's formula, and it is tabled 
 import numpy as np
 
 from mmlib.checks import nonnegative
-from mmlib.market_making.glft import constants
-from mmlib.market_making.market import exponential
+from mmlib.market_making._exponential import constants, exponential
 from mmlib.market_making.quotes import Quotes, inventory_grid, one_sided, time_grid
 
 
-def quotes(market, gamma, horizon, max_inventory, steps):
+def quotes(market, *, gamma, horizon, max_inventory, steps):
     """Quotes of Avellaneda & Stoikov (2008), eqs. 29–30, with drift and fee.
 
     Parameters
     ----------
-    market : Market
-        Exponential intensities; `impact` must be 0.
+    market : Market, or TwoSidedMarket of equal Exponential sides
+        `impact` must be 0.
     gamma : float
         Risk aversion, 1/currency, >= 0; 0 is the risk-neutral limit, c1 = 1/k.
     horizon : float
@@ -51,7 +50,7 @@ def quotes(market, gamma, horizon, max_inventory, steps):
     ValueError
         If an argument is out of range or the market has an impact, which the model does not know.
     """
-    gamma, times, q = _checked(market, gamma, horizon, max_inventory, steps)
+    market, gamma, times, q = _checked(market, gamma, horizon, max_inventory, steps)
     tau = horizon - times[:, None]
     risk = 0.5 * gamma * market.sigma**2 * tau
     mark = constants(market, gamma)[0] + market.fee
@@ -61,7 +60,7 @@ def quotes(market, gamma, horizon, max_inventory, steps):
     return Quotes(times, q, bid, ask, horizon)
 
 
-def symmetric_quotes(market, gamma, horizon, max_inventory, steps):
+def symmetric_quotes(market, *, gamma, horizon, max_inventory, steps):
     """The paper's benchmark (section 3.3): the average spread of the inventory strategy, centred on the mid.
 
     The spread 2 (c1 + fee) + gamma sigma² tau does not depend on the inventory; its average is over the times of the
@@ -72,7 +71,7 @@ def symmetric_quotes(market, gamma, horizon, max_inventory, steps):
     ---------------------------
     As `quotes`.
     """
-    gamma, times, q = _checked(market, gamma, horizon, max_inventory, steps)
+    market, gamma, times, q = _checked(market, gamma, horizon, max_inventory, steps)
     spread = 2 * (constants(market, gamma)[0] + market.fee) + gamma * market.sigma**2 * np.mean(horizon - times)
     half = np.full((len(times), len(q)), 0.5 * spread)
     bid, ask = one_sided(q, half, half)
@@ -81,6 +80,7 @@ def symmetric_quotes(market, gamma, horizon, max_inventory, steps):
 
 def _checked(market, gamma, horizon, max_inventory, steps):
     gamma = nonnegative("gamma", gamma, "risk aversion, 1/currency")
-    if exponential(market).impact != 0:
+    market = exponential(market)
+    if market.impact != 0:
         raise ValueError(f"impact must be 0 in the model of Avellaneda & Stoikov; got {market.impact!r}")
-    return gamma, time_grid(horizon, steps), inventory_grid(max_inventory)
+    return market, gamma, time_grid(horizon, steps), inventory_grid(max_inventory)

@@ -22,18 +22,18 @@ import numpy as np
 from scipy.linalg import eigvalsh_tridiagonal
 
 from mmlib.checks import nonnegative
-from mmlib.market_making import glft
+from mmlib.market_making._exponential import distances, eta, exponential, largest_start, log_values
 from mmlib.market_making._kernels.log_ratios import integrate
 from mmlib.market_making.quotes import Quotes, inventory_grid, time_grid
 
 
-def quotes(market, phi, alpha, horizon, max_inventory, steps):
+def quotes(market, *, phi, alpha, horizon, max_inventory, steps):
     """Optimal quotes.
 
     Parameters
     ----------
-    market : Market
-        Exponential intensities; drift, impact and fee are part of the model, sigma is not (it changes no mean).
+    market : Market, or TwoSidedMarket of equal Exponential sides
+        Drift, impact and fee are part of the model, sigma is not (it changes no mean).
     phi : float
         Running penalty of inventory squared, currency/(units² time), >= 0.
     alpha : float
@@ -55,13 +55,13 @@ def quotes(market, phi, alpha, horizon, max_inventory, steps):
     ValueError
         If an argument is out of range; the message names it.
     """
-    times, q = time_grid(horizon, steps), inventory_grid(max_inventory)
+    market, times, q = exponential(market), time_grid(horizon, steps), inventory_grid(max_inventory)
     ratios, _ = _solve(market, phi, alpha, horizon - times[::-1], q)
-    bid, ask = glft.distances(q, 1 / market.k + market.fee + 0.5 * market.impact, ratios[::-1] / market.k)
+    bid, ask = distances(q, 1 / market.k + market.fee + 0.5 * market.impact, ratios[::-1] / market.k)
     return Quotes(times, q, bid, ask, horizon)
 
 
-def value(market, phi, alpha, horizon, max_inventory):
+def value(market, *, phi, alpha, horizon, max_inventory):
     """h(0, q): expected profit less the penalties from each inventory, marked to the mid.
 
     Parameters
@@ -79,12 +79,12 @@ def value(market, phi, alpha, horizon, max_inventory):
     ValueError
         As `quotes`.
     """
-    times, q = time_grid(horizon, 1), inventory_grid(max_inventory)
+    market, times, q = exponential(market), time_grid(horizon, 1), inventory_grid(max_inventory)
     ratios, log_centre = _solve(market, phi, alpha, horizon - times, q)
-    return glft.log_values(ratios[0], log_centre[0]) / market.k + 0.5 * market.impact * q.astype(float) ** 2
+    return log_values(ratios[0], log_centre[0]) / market.k + 0.5 * market.impact * q.astype(float) ** 2
 
 
-def gain(market, phi, max_inventory):
+def gain(market, *, phi, max_inventory):
     """Long-run gain per unit of time, less the running penalty: the largest eigenvalue of K over kappa.
 
     Parameters
@@ -102,8 +102,9 @@ def gain(market, phi, max_inventory):
     ValueError
         As `quotes`.
     """
+    market = exponential(market)
     phi = nonnegative("phi", phi, "running penalty, currency/(units² time)")
-    q, side = inventory_grid(max_inventory).astype(float), glft.eta(market, 0.0)
+    q, side = inventory_grid(max_inventory).astype(float), eta(market, 0.0)
     diagonal = market.k * (market.mu * q - phi * q**2)
     diagonal = diagonal[_reached(diagonal, side)]
     sides, top = np.full(len(diagonal) - 1, side), len(diagonal) - 1
@@ -136,7 +137,7 @@ def _solve(market, phi, alpha, tau, q):
     phi = nonnegative("phi", phi, "running penalty, currency/(units² time)")
     alpha = nonnegative("alpha", alpha, "final penalty, currency/units²")
     odd = 2 * q[:-1] + 1.0
-    side = glft.eta(market, 0.0)
-    most = glft.largest_start(side)
+    side = eta(market, 0.0)
+    most = largest_start(side)
     start = np.clip(market.k * (alpha + 0.5 * market.impact) * odd, -most, most)
-    return integrate(start, market.k * (phi * odd - market.mu), side, tau, False)
+    return integrate(start, market.k * (phi * odd - market.mu), side, side, tau, False)

@@ -27,19 +27,21 @@ solver works with the log-ratios u_q = ln(v_q/v_{q+1}) that the quotes need; see
 
 import numpy as np
 
-from mmlib.checks import in_interval, nonnegative, positive
+from mmlib.checks import nonnegative, positive
+from mmlib.market_making._exponential import constants, distances, eta, exponential, largest_start, log_values
 from mmlib.market_making._kernels.log_ratios import integrate
-from mmlib.market_making.market import exponential
 from mmlib.market_making.quotes import Quotes, inventory_grid, one_sided, time_grid
 
+__all__ = ["closed_form_quotes", "constants", "quotes", "tanh_quotes", "value"]
 
-def quotes(market, gamma, horizon, max_inventory, steps, xi=None, size=1.0):
+
+def quotes(market, *, gamma, horizon, max_inventory, steps, xi=None, size=1.0):
     """Optimal quotes at every time of the table, to within a few 1e-9/k of the exact ones.
 
     Parameters
     ----------
-    market : Market
-        Exponential intensities; drift, impact and fee are part of the model.
+    market : Market, or TwoSidedMarket of equal Exponential sides
+        Drift, impact and fee are part of the model.
     gamma : float
         Penalty of the inventory's risk, 1/currency, >= 0.
     horizon : float
@@ -63,14 +65,14 @@ def quotes(market, gamma, horizon, max_inventory, steps, xi=None, size=1.0):
     ValueError
         If an argument is out of range; the message names it.
     """
-    gamma, xi, size, times, q = _checked(market, gamma, horizon, max_inventory, steps, xi, size)
+    market, gamma, xi, size, times, q = _checked(market, gamma, horizon, max_inventory, steps, xi, size)
     c1, _ = constants(market, xi, size)
     ratios, _ = _solve(market, gamma, xi, size, horizon - times[::-1], q)
     bid, ask = distances(q, c1 + market.fee + 0.5 * market.impact, ratios[::-1] / market.k)
     return Quotes(times, q, bid, ask, horizon, size)
 
 
-def value(market, gamma, horizon, max_inventory, xi=None, size=1.0):
+def value(market, *, gamma, horizon, max_inventory, xi=None, size=1.0):
     """Certainty equivalent theta(0, q) of the profit from each inventory, marked to the mid.
 
     Parameters
@@ -88,12 +90,12 @@ def value(market, gamma, horizon, max_inventory, xi=None, size=1.0):
     ValueError
         As `quotes`.
     """
-    gamma, xi, size, times, q = _checked(market, gamma, horizon, max_inventory, 1, xi, size)
+    market, gamma, xi, size, times, q = _checked(market, gamma, horizon, max_inventory, 1, xi, size)
     ratios, log_v0 = _solve(market, gamma, xi, size, horizon - times, q)
     return size / market.k * log_values(ratios[0], log_v0[0]) + 0.5 * market.impact * size * q.astype(float) ** 2
 
 
-def closed_form_quotes(market, gamma, horizon, max_inventory, steps, xi=None, size=1.0):
+def closed_form_quotes(market, *, gamma, horizon, max_inventory, steps, xi=None, size=1.0):
     """Stationary approximation of Guéant (2017), eqs. 4.6–4.7, with fee and impact, at all times of the table.
 
     With inventory q in orders and s = sqrt(gamma sigma² Delta/(2 k eta)), eta as in the module's text,
@@ -112,7 +114,7 @@ def closed_form_quotes(market, gamma, horizon, max_inventory, steps, xi=None, si
         As `quotes`, and if there is drift without risk penalty (gamma sigma² = 0): then the inventory that pays has no
         stationary limit.
     """
-    gamma, xi, size, times, q = _checked(market, gamma, horizon, max_inventory, steps, xi, size)
+    market, gamma, xi, size, times, q = _checked(market, gamma, horizon, max_inventory, steps, xi, size)
     risk = gamma * market.sigma**2 * size
     if risk == 0 and market.mu != 0:
         raise ValueError(
@@ -123,7 +125,7 @@ def closed_form_quotes(market, gamma, horizon, max_inventory, steps, xi=None, si
     return _linear_quotes(market, xi, size, times, q, horizon, np.full(len(times), s), np.full(len(times), b))
 
 
-def tanh_quotes(market, gamma, horizon, max_inventory, steps, xi=None, size=1.0):
+def tanh_quotes(market, *, gamma, horizon, max_inventory, steps, xi=None, size=1.0):
     """Time-dependent approximation: the scalar Riccati equation of Bergault, Evangelista, Guéant & Vieira (2021).
 
     exp(k p) + exp(−k p) ≈ 2 + k² p² in the equation of theta leaves theta = Delta (−½ a q² + b q) + ½ impact Delta q²
@@ -142,7 +144,7 @@ def tanh_quotes(market, gamma, horizon, max_inventory, steps, xi=None, size=1.0)
     ---------------------------
     As `quotes`.
     """
-    gamma, xi, size, times, q = _checked(market, gamma, horizon, max_inventory, steps, xi, size)
+    market, gamma, xi, size, times, q = _checked(market, gamma, horizon, max_inventory, steps, xi, size)
     tau = horizon - times
     risk = gamma * market.sigma**2 * size
     curvature = 2 * market.k * eta(market, xi, size)
@@ -157,65 +159,12 @@ def tanh_quotes(market, gamma, horizon, max_inventory, steps, xi=None, size=1.0)
     return _linear_quotes(market, xi, size, times, q, horizon, a, b)
 
 
-def constants(market, xi, size=1.0):
-    """Mark-up and thinning of the fills' utility, for aversion `xi` and orders of `size` = Delta units.
-
-    Returns
-    -------
-    c1 : float
-        ln(1 + xi Delta/k)/(xi Delta), price; 1/k at xi = 0.
-    C : float
-        (1 + xi Delta/k)^−(1 + k/(xi Delta)); 1/e at xi = 0.
-    """
-    xi = nonnegative("xi", xi, "aversion to the risk of fills, 1/currency")
-    x = xi * positive("size", size, "units of an order") / exponential(market).k
-    c1_k = np.log1p(x) / x if x > 0 else 1.0
-    return c1_k / market.k, np.exp(-(c1_k + np.log1p(x)))
-
-
-def eta(market, xi, size=1.0):
-    """A C exp(−k (fee + impact/2)), 1/time: the coupling of neighbouring inventories, for `xi` and `size` as above.
-
-    Raises
-    ------
-    ValueError
-        If |fee + impact/2| exceeds 300/k: the solvers need room for the powers of eta.
-    """
-    _, C = constants(market, xi, size)
-    limit = 300 / market.k
-    toll = in_interval("fee + impact/2", market.fee + 0.5 * market.impact, -limit, limit, meaning="price, up to 300/k")
-    return market.A * C * np.exp(-market.k * toll)
-
-
-def largest_start(coupling):
-    """Where to cut the log-ratios |u| at the horizon, so that the flows eta exp(±u) are finite; eta = `coupling`.
-
-    |u| beyond 600 − max(ln eta, 0) is forgotten at once, in a time below exp(−600) max(1, 1/eta): the same u follow.
-    """
-    return 600.0 - max(float(np.log(coupling)), 0.0)
-
-
-def distances(q, mark, fall):
-    """Bids mark + fall_q and asks mark − fall_{q−1}, shape (n, m), NaN at the ends, of the inventories `q` (m,).
-
-    `fall` (n, m − 1) is what the value falls from q to q + 1, price.
-    """
-    edge = np.zeros((len(fall), 1))
-    return one_sided(q, mark + np.hstack([fall, edge]), mark - np.hstack([edge, fall]))
-
-
-def log_values(ratios, log_centre):
-    """ln v_q, shape (2Q + 1,), from the `ratios` ln(v_q/v_{q+1}), shape (2Q,), and ln v_0."""
-    fall = np.concatenate([[0.0], np.cumsum(ratios)])
-    return log_centre + fall[len(ratios) // 2] - fall
-
-
 def _checked(market, gamma, horizon, max_inventory, steps, xi, size):
-    exponential(market)
+    market = exponential(market)
     gamma = nonnegative("gamma", gamma, "penalty of inventory risk, 1/currency")
     xi = gamma if xi is None else nonnegative("xi", xi, "aversion to the risk of fills, 1/currency")
     size = positive("size", size, "units of an order")
-    return gamma, xi, size, time_grid(horizon, steps), inventory_grid(max_inventory)
+    return market, gamma, xi, size, time_grid(horizon, steps), inventory_grid(max_inventory)
 
 
 def _linear_quotes(market, xi, size, times, q, horizon, a, b):
@@ -235,5 +184,5 @@ def _solve(market, gamma, xi, size, tau, q):
     coupling = eta(market, xi, size)
     most = largest_start(coupling)
     start = np.clip(0.5 * market.k * market.impact * odd, -most, most)
-    u, log_v0 = integrate(start, drive, coupling, tau, symmetric)
+    u, log_v0 = integrate(start, drive, coupling, coupling, tau, symmetric)
     return np.hstack([-u[:, ::-1], u]) if symmetric else u, log_v0

@@ -13,8 +13,8 @@ bound. Orders are those of a smooth F: quotes that cross a kink of the intensity
 points) leave the extrapolation with order 3. The taker option adds a free boundary; there Crank–Nicolson loses its
 order and the extrapolation is not offered.
 
-    >>> from mmlib.market_making import hjb
-    >>> from mmlib.market_making.intensity import PowerLaw, TwoSidedMarket
+    >>> from mmlib.market_making import TwoSidedMarket, hjb
+    >>> from mmlib.market_making.intensity import PowerLaw
     >>> market = TwoSidedMarket(sigma=2.0, bid=PowerLaw(A=140.0, delta0=1.0, n=3.0))
     >>> quotes = hjb.solve(market, gamma=0.1, horizon=1.0, max_inventory=30, steps=200).quotes
 """

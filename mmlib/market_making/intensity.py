@@ -1,4 +1,4 @@
-"""Fill intensities Λ(δ) beyond the exponential, and a market with any of them on each side.
+"""Fill intensities Λ(δ), exponential and beyond: a `TwoSidedMarket` has any of them on each side.
 
 A maker whose order is as good as filled at cost r (the "reservation" distance) and who has constant risk aversion a
 earns U(δ − r) when filled at distance δ, U(y) = (1 − exp(−a y))/a, or y for a = 0. The best quote
@@ -24,7 +24,7 @@ import numpy as np
 from scipy.interpolate import PchipInterpolator, PPoly
 from scipy.special import expit, wrightomega
 
-from mmlib.checks import finite, nonnegative, number, positive
+from mmlib.checks import finite, number, positive
 from mmlib.market_making._kernels import intensity as kernels
 
 EVERYWHERE = (-np.inf, np.inf)
@@ -220,55 +220,8 @@ class Measured:
         return kernels.best_measured(*table, r.ravel(), float(risk_aversion), *self._fine).reshape(r.shape)
 
 
+#: What `TwoSidedMarket` takes as a side.
 INTENSITIES = (Exponential, PowerLaw, Logistic, Linear, Measured)
-
-
-@dataclass(frozen=True)
-class TwoSidedMarket:
-    """A Brownian mid with any fill intensity on each side; what `evaluate`, `simulate` and `hjb` need of a market.
-
-    Parameters
-    ----------
-    sigma : float
-        Arithmetic volatility of the mid, price/√time, >= 0.
-    bid, ask : Exponential, PowerLaw, Logistic, Linear or Measured
-        Intensity of fills of the maker's bids and asks; `ask` is that of the bids by default.
-    mu, impact, fee : float
-        Drift (price/time), move of the mid at each fill (price, >= 0) and fee per unit filled (price, negative for a
-        rebate), as in `Market`.
-
-    Raises
-    ------
-    ValueError
-        If a value is not finite or outside its range, or a side is not an intensity; the message names it.
-    """
-
-    sigma: float
-    bid: object
-    ask: object = None
-    mu: float = 0.0
-    impact: float = 0.0
-    fee: float = 0.0
-
-    def __post_init__(self):
-        nonnegative("sigma", self.sigma, "volatility, price/√time")
-        number("mu", self.mu, "drift, price/time")
-        nonnegative("impact", self.impact, "move of the mid at each fill, price")
-        number("fee", self.fee, "fee per unit filled, price")
-        if self.ask is None:
-            object.__setattr__(self, "ask", self.bid)
-        for name, side in (("bid", self.bid), ("ask", self.ask)):
-            if not isinstance(side, INTENSITIES):
-                known = ", ".join(shape.__name__ for shape in INTENSITIES)
-                raise ValueError(f"{name} must be an intensity ({known}); got {side!r}")
-
-    def bid_rate(self, distance):
-        """Fill intensity of a bid at `distance`, orders/time; shape of `distance`."""
-        return self.bid.rate(distance)
-
-    def ask_rate(self, distance):
-        """Fill intensity of an ask at `distance`, orders/time; shape of `distance`."""
-        return self.ask.rate(distance)
 
 
 def _newton(kind, parameters, reservation, risk_aversion):

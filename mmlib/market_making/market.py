@@ -1,17 +1,16 @@
-"""The market of Avellaneda & Stoikov (2008): a Brownian mid and exponential fill intensities.
+"""Markets: a Brownian mid, and on each side fills whose intensity falls with the distance from the mid.
 
-    dS = mu dt + sigma dW,        Lambda(delta) = A exp(−k delta)  on each side
+    dS = mu dt + sigma dW,        Lambda(delta) = A exp(−k delta)  on each side        (Avellaneda & Stoikov 2008)
 
 with two optional frictions: each fill moves the mid against the maker by `impact` (Guéant, Lehalle & Fernandez-Tapia
-2013, section 5.2), and costs `fee` (negative: a rebate).
+2013, section 5.2), and costs `fee` (negative: a rebate). `Market` is that; a `TwoSidedMarket` has any intensity of
+`mmlib.market_making.intensity` on each side.
 
-A market is what `evaluate`, `simulate` and the models need of it: `sigma`, `mu`, `impact`, `fee`, and the two functions
-`bid_rate` and `ask_rate`. Anything that has these is a market.
+Both have `sigma`, `mu`, `impact`, `fee`, the intensities `bid` and `ask`, and their rates `bid_rate` and `ask_rate`,
+which is all that `evaluate`, `simulate` and `hjb` need.
 """
 
 from dataclasses import dataclass
-
-import numpy as np
 
 from mmlib.checks import nonnegative, number, positive
 
@@ -56,15 +55,69 @@ class Market:
         nonnegative("impact", self.impact, "move of the mid at each fill, price")
         number("fee", self.fee, "fee per unit filled, price")
 
+    @property
+    def bid(self):
+        """Intensity of fills of the maker's bids, an `Exponential`; `ask` is the same."""
+        from mmlib.market_making.intensity import (
+            Exponential,  # here, since a Market alone loads neither SciPy nor Numba
+        )
+
+        return Exponential(self.A, self.k)
+
+    ask = bid
+
     def bid_rate(self, distance):
         """Fill intensity A·exp(−k·distance) of a bid, orders/time; shape of `distance`."""
-        return self.A * np.exp(-self.k * np.asarray(distance, float))
+        return self.bid.rate(distance)
 
     ask_rate = bid_rate
 
 
-def exponential(market):
-    """`market` if it is a `Market`, as models that know exponential intensities alone need it; ValueError otherwise."""
-    if not isinstance(market, Market):
-        raise ValueError(f"market must be a Market (exponential intensities); got {market!r}")
-    return market
+@dataclass(frozen=True)
+class TwoSidedMarket:
+    """A Brownian mid with any fill intensity on each side; as `hjb` solves it and `evaluate` judges it.
+
+    Parameters
+    ----------
+    sigma : float
+        Arithmetic volatility of the mid, price/√time, >= 0.
+    bid, ask : Exponential, PowerLaw, Logistic, Linear or Measured
+        Intensity of fills of the maker's bids and asks; `ask` is that of the bids by default.
+    mu, impact, fee : float
+        Drift (price/time), move of the mid at each fill (price, >= 0) and fee per unit filled (price, negative for a
+        rebate), as in `Market`.
+
+    Raises
+    ------
+    ValueError
+        If a value is not finite or outside its range, or a side is not an intensity; the message names it.
+    """
+
+    sigma: float
+    bid: object
+    ask: object = None
+    mu: float = 0.0
+    impact: float = 0.0
+    fee: float = 0.0
+
+    def __post_init__(self):
+        nonnegative("sigma", self.sigma, "volatility, price/√time")
+        number("mu", self.mu, "drift, price/time")
+        nonnegative("impact", self.impact, "move of the mid at each fill, price")
+        number("fee", self.fee, "fee per unit filled, price")
+        from mmlib.market_making.intensity import INTENSITIES
+
+        if self.ask is None:
+            object.__setattr__(self, "ask", self.bid)
+        for name, side in (("bid", self.bid), ("ask", self.ask)):
+            if not isinstance(side, INTENSITIES):
+                known = ", ".join(shape.__name__ for shape in INTENSITIES)
+                raise ValueError(f"{name} must be an intensity ({known}); got {side!r}")
+
+    def bid_rate(self, distance):
+        """Fill intensity of a bid at `distance`, orders/time; shape of `distance`."""
+        return self.bid.rate(distance)
+
+    def ask_rate(self, distance):
+        """Fill intensity of an ask at `distance`, orders/time; shape of `distance`."""
+        return self.ask.rate(distance)

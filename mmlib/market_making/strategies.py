@@ -19,6 +19,7 @@ import numpy as np
 
 from mmlib.checks import number
 from mmlib.market_making import glft
+from mmlib.market_making._exponential import constants
 from mmlib.market_making.quotes import Quotes, inventory_grid, one_sided, time_grid
 
 
@@ -153,8 +154,8 @@ def wrong_folk_formula(market, gamma, horizon, max_inventory, steps):
     ---------------
     As for `constant_spread`.
     """
-    right = glft.quotes(market, gamma, horizon, max_inventory, steps)
-    mark_up, _ = glft.constants(market, gamma, right.size)
+    right = glft.quotes(market, gamma=gamma, horizon=horizon, max_inventory=max_inventory, steps=steps)
+    mark_up, _ = constants(market, gamma, right.size)
     mark_up += market.fee + market.impact / 2
     bid, ask = (1 / (2 * market.k) + mark_up - side for side in (right.bid, right.ask))
     return Quotes(right.times, right.inventory, bid, ask, horizon)

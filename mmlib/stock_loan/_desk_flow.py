@@ -2,16 +2,21 @@
 
 Every step is vectorised over the open loans or over the day's requests; the only loops are over days and, when shares
 are handed out, over the pools in merit order. A loan has at most one kind of event a day, except that a recall that
-could be covered only in part ends in a partial return and a buy-in.
+could be covered only in part ends in a partial return and a buy-in, and that a loan of which part came back may be
+closed for its lender's limit.
 """
 
 import numpy as np
 import pandas as pd
 
+from mmlib.stock_loan._desk_limits import LOT, Limits, newest
+
 #: By bucket GC, warm, special.
 TENURE = np.array([12.0, 15.0, 20.0])  # mean trading days on loan
 REQUESTS = np.array([0.15, 0.4, 1.0])  # locates a day and name
 CONVERSION = 0.45  # mean of what is sold short over what is approved
+OVERBOOKING = 1.5  # locates approved over shares free, since not half of them is used
+REHYPOTHECATION_LIMIT = 1.4  # of a margin client's debit, SEC rule 15c3-3
 NEVER = -1
 EVENTS = ("new", "re-rate", "recall", "partial return", "buy-in", "return")
 
@@ -92,23 +97,32 @@ def run(rng, dates, frames, path, lanes):
             debits.append((t, debit))
             longs.append((t, supply))
         willing = np.where(lanes["outside"], supply * path["pull"][t][:, None], supply)
-        willing = np.round(willing / 100).astype(np.int64) * 100
+        willing = np.round(willing / LOT).astype(np.int64) * LOT
 
         ledger.begin()
         _come_back(rng, t, ledger, path["bucket"])
         due = np.flatnonzero((ledger["due"] == t) & (ledger["balance"] > 0))
-        need = {name: np.concatenate([ledger[name][due], settling[name]]) for name in ("security", "client")}
-        need["want"] = np.concatenate([ledger["balance"][due], settling["want"]])
         lent = ledger.lent(supply.shape)
+        limits = Limits(ledger, due, (willing > 0) | (lent > 0), lanes["limit"])
+        want = np.concatenate([ledger["balance"][due], settling["want"]])
+        over, part = limits.over(np.concatenate([ledger["security"][due], settling["security"]]), want)
+        old = np.concatenate([due, over])
+        need = {name: np.concatenate([ledger[name][old], settling[name]]) for name in ("security", "client")}
+        need["want"] = np.concatenate([want[: len(due)], part, want[len(due) :]])
         room = np.full(supply.shape[1], np.inf)
-        room[margin] = 1.4 * debit - (price[:, None] * lent[:, margin]).sum(axis=0)
-        request, pool, quantity = _hand_out(need, np.maximum(willing - lent, 0), lanes["eligible"], price, room)
+        room[margin] = REHYPOTHECATION_LIMIT * debit - (price[:, None] * lent[:, margin]).sum(axis=0)
+        free = np.minimum(np.maximum(willing - lent, 0), limits.headroom)
+        request, pool, quantity = _hand_out(need, free, lanes["eligible"], price, room)
+        replaces = np.concatenate([np.full(len(due), -1), over, np.full(len(settling["want"]), -1)])[request]
+        quantity, back = limits.enforce(need["security"][request], pool, quantity, replaces)
         got = np.zeros_like(need["want"])
         np.add.at(got, request, quantity)
         _end_recalls(t, ledger, due, got[: len(due)])
+        _give_back(t, ledger, back)
+        request, pool, quantity = request[quantity > 0], pool[quantity > 0], quantity[quantity > 0]
         ledger.add(t, need["security"][request], need["client"][request], pool, quantity, fee, lanes)
         if locates:
-            locates[-1]["settled"][settling["locate"]] = got[len(due) :]
+            locates[-1]["settled"][settling["locate"]] = got[len(old) :]
         if monday:
             _rerate(t, ledger, fee, lanes)
         supply = _recall(rng, t, ledger, willing, supply, lanes)
@@ -128,14 +142,14 @@ def run(rng, dates, frames, path, lanes):
 def _moved(rng, supply, usual):
     """A week's change of supply: 15 % noise, and a pull back towards the usual."""
     drift = (np.maximum(usual, 1) / np.maximum(supply, 1)) ** 0.3
-    return np.round(supply * drift * rng.lognormal(0, 0.15, supply.shape) / 100).astype(np.int64) * 100
+    return np.round(supply * drift * rng.lognormal(0, 0.15, supply.shape) / LOT).astype(np.int64) * LOT
 
 
 def _opening(rng, path, lanes):
     """The book on the first day: each name's usual demand, from three clients."""
     security = np.repeat(np.arange(len(path["demand"])), 3)
     client = rng.choice(len(lanes["weight"]), len(security), p=lanes["weight"])
-    want = np.round(path["demand"][security] * rng.uniform(0.1, 0.55, len(security)) / 100).astype(np.int64) * 100
+    want = np.round(path["demand"][security] * rng.uniform(0.1, 0.55, len(security)) / LOT).astype(np.int64) * LOT
     return {"security": security[want > 0], "client": client[want > 0], "want": want[want > 0]}
 
 
@@ -151,7 +165,7 @@ def _come_back(rng, t, ledger, bucket):
     ledger.record(t, "return", back[~lag], balance[back[~lag]], -balance[back[~lag]])
     ledger["loan_fee"][back[lag]], ledger["covered"][back[lag]], ledger["due"][back[lag]] = 0.0, 1, t + 2
     ledger.record(t, "re-rate", back[lag], 0, -balance[back[lag]])
-    part = np.round(balance * rng.uniform(0.2, 0.8, len(balance)) / 100).astype(np.int64) * 100
+    part = np.round(balance * rng.uniform(0.2, 0.8, len(balance)) / LOT).astype(np.int64) * LOT
     some = np.flatnonzero(idle & (ledger["touched"] == 0) & (draw > 0.97) & (part > 0) & (part < balance))
     ledger.record(t, "partial return", some, part[some], -part[some])
 
@@ -187,6 +201,13 @@ def _end_recalls(t, ledger, due, got):
     ledger.record(t, "buy-in", due[none], short[none], -short[none])
 
 
+def _give_back(t, ledger, back):
+    """Shares that leave loans for a lender's limit; `back` has a number for each of the oldest open loans."""
+    some, whole = (np.flatnonzero((back > 0) & test) for test in (back < ledger["balance"], back == ledger["balance"]))
+    ledger.record(t, "partial return", some, back[some], -back[some])
+    ledger.record(t, "return", whole, back[whole], -back[whole])
+
+
 def _rerate(t, ledger, fee, lanes):
     """On Mondays: a loan whose market fee has moved by more than a tenth takes today's."""
     now = fee[ledger["security"]]
@@ -205,11 +226,8 @@ def _recall(rng, t, ledger, willing, supply, lanes):
     pending = np.bincount(lane, ledger["balance"] * (ledger["due"] != NEVER), supply.size)
     excess = (ledger.lent(shape) - willing).ravel() - pending
     can = (ledger["due"] == NEVER) & (ledger["touched"] == 0) & (ledger["balance"] > 0)
-    newest = np.lexsort((-ledger["loan"], lane))
-    size = (ledger["balance"] * can)[newest]
-    before = np.cumsum(size) - size
-    forced = np.zeros(len(lane), dtype=bool)
-    forced[newest] = before - before[np.searchsorted(lane[newest], lane[newest])] < excess[lane[newest]]
+    size = ledger["balance"] * can
+    forced = newest(lane, size, excess) > 0
     at_will = lanes["outside"][ledger["pool"]] & (rng.random(len(lane)) < 0.002)
     which = np.flatnonzero(can & (forced | at_will))
     sold = np.flatnonzero(can & ~forced & at_will)
@@ -227,13 +245,13 @@ def _locates(rng, t, path, lanes, free):
     m = len(security)
     client = rng.choice(len(lanes["weight"]), m, p=lanes["weight"])
     usual = path["demand"] / (REQUESTS * CONVERSION * TENURE)[path["bucket"]]
-    requested = np.maximum(1, np.round(usual[security] * rng.lognormal(-0.32, 0.8, m) / 100)).astype(np.int64) * 100
+    requested = np.maximum(1, np.round(usual[security] * rng.lognormal(-0.32, 0.8, m) / LOT)).astype(np.int64) * LOT
     before = np.cumsum(requested) - requested
     before -= before[np.searchsorted(security, security)]
-    total = free.sum(axis=1)[security]
-    approved = np.clip(total - before, 0, requested)
+    total = OVERBOOKING * free.sum(axis=1)[security]
+    approved = np.round(np.clip(total - before, 0, requested) / LOT).astype(np.int64) * LOT
     converted = np.where(rng.random(m) < 0.325, 0.0, rng.beta(4, 2, m))
-    shorted = np.round(approved * converted / 100).astype(np.int64) * 100
+    shorted = np.round(approved * converted / LOT).astype(np.int64) * LOT
     fee = np.round(path["fee"][t, security] + lanes["markup"][client], 2)
     return {"t": np.full(m, t), "security": security, "client": client, "requested": requested, "approved": approved,
             "shorted": shorted, "settled": np.zeros(m, dtype=np.int64), "fee": fee}  # fmt: skip

@@ -11,10 +11,10 @@ street fee e and penalty h in bp a year, act/360, the desk maximises a day's inc
 
     demand          Σ_k x_skc + u_sc = d_sc,   mandatory_sc <= Σ_k x_skc
     supply          Σ_c x_skc + z_sk <= S_sk,  committed_sk <= Σ_c x_skc + z_sk + o_sk
-    140 % rule      Σ_s p_s (Σ_c x_skc + z_sk) <= 1.4 debit_k         (SEC rule 15c3-3: margin client behind pool k)
+    140 % rule      Σ_s p_s Σ_k∈a (Σ_c x_skc + z_sk) <= 1.4 debit_a   (SEC rule 15c3-3: a margin customer's pools)
     balance sheet   Σ p_s (w_kc x_skc + w'_k z_sk) <= capital         (w: risk weight of the pair)
     credit          Σ p_s x_skc <= credit_c
-    concentration   Σ_c x_skc + z_sk <= α_k Σ_k' (Σ_c x_sk'c + z_sk') (share of one lender in a name)
+    concentration   Σ_c x_skc + z_sk <= α_k Σ_c d_sc                  (where another pool has shares of the name)
     eligibility     x_skc = 0 unless pool k may serve client c
 
 Demand, supply and concentration stay within a security; the 140 % rule, balance sheet and credit couple securities
@@ -43,10 +43,13 @@ from scipy import sparse
 from mmlib.checks import choice, nonnegative, positive
 from mmlib.stock_loan import duals
 from mmlib.stock_loan._allocation.decomposition import best_responses, decompose, greedy
+from mmlib.stock_loan._allocation.derivatives import Derivatives
+from mmlib.stock_loan._allocation.from_book import IDLE_COST, problem
 from mmlib.stock_loan._allocation.linear_program import EXTERNAL, OVER_BORROW, Program, assemble, maximise
-from mmlib.stock_loan._allocation.problem import BP_DAY, Problem, problem, replaced
+from mmlib.stock_loan._allocation.problem import BP_DAY, REHYPOTHECATION_LIMIT, Problem
 
-__all__ = ["BP_DAY", "Problem", "Solution", "income", "problem", "replaced", "round_lots", "solve"]
+__all__ = ["BP_DAY", "IDLE_COST", "REHYPOTHECATION_LIMIT", "Problem", "Solution", "broken", "income", "problem",
+           "round_lots", "solve"]  # fmt: skip
 
 METHODS = ("separate", "decomposition", "monolithic")
 
@@ -118,6 +121,11 @@ class Solution:
         index = (p.security[mask], p.pool[mask]) + ((p.client[mask],) if client else ())
         np.add.at(total, index, self.x[mask])
         return total
+
+    @cached_property
+    def derivatives(self):
+        """How the value changes with right-hand sides: what `duals` reads."""
+        return Derivatives(self)
 
     def loans(self):
         """The allocation as a table: security, pool, client, shares, value (dollars), margin (dollars a day).
@@ -211,6 +219,62 @@ def _monolithic(program, solver):
         options=options,
     )
     return x * unit / program.price, dual[: len(program.b)], dual[len(program.b) :]
+
+
+def broken(problem, allocation, external=None, tolerance=1e-9):
+    """The limits of a problem that an allocation breaks, with amounts; no row if it is feasible.
+
+    Straight from the definition, no programme involved. What of yesterday's book cannot stand today, and why:
+
+        allocation.broken(problem, problem.previous)
+
+    Parameters
+    ----------
+    problem : Problem
+    allocation : ndarray, shape (S, K, C)
+        Shares.
+    external : ndarray, shape (S, K), optional
+        Shares lent to the street.
+    tolerance : float
+        Excess that is still rounding, relative to the larger of 1 and the limit.
+
+    Returns
+    -------
+    DataFrame
+        Columns limit ("demand", "supply", "mandatory", "concentration", "eligibility", "street", or the name of a
+        coupling row), security, party (pool, client or, where eligibility is broken, "pool to client"; both "" for
+        coupling rows), allowed, used and excess; shares, or dollars of a coupling row. Mandatory shares are a least
+        amount: there `excess` is what is missing.
+    """
+    p, x = problem, np.asarray(allocation, float)
+    z = np.zeros(p.shape[:2]) if external is None else np.asarray(external, float)
+    drawn, given, lines = x.sum(2) + z, x.sum(1), []
+
+    def compare(limit, allowed, used, parties, sign=1):
+        excess = sign * (used - allowed)
+        for s, i in np.argwhere(excess > tolerance * np.maximum(1, np.where(np.isinf(allowed), 1, allowed))):
+            lines.append((limit, p.securities[s], parties[i], allowed[s, i], used[s, i], excess[s, i]))
+
+    def couple(limit, allowed, used):
+        if used - allowed > tolerance * max(1, allowed):
+            lines.append((limit, "", "", allowed, used, used - allowed))
+
+    compare("demand", p.demand, given, p.clients)
+    compare("mandatory", p.mandatory, given, p.clients, -1)
+    compare("supply", p.supply, drawn, p.pools)
+    compare("concentration", p.concentration_limit(), drawn, p.pools)
+    compare("street", np.where(p.external_fee > 0, np.inf, 0.0), z, p.pools)
+    pairs = [f"{pool} to {client}" for pool in p.pools for client in p.clients]
+    forbidden = np.where(p.eligible, 0.0, x).reshape(len(x), -1)
+    compare("eligibility", np.zeros_like(forbidden), forbidden, pairs)
+    dollars, street = p.price[:, None, None] * x, p.price @ z
+    if np.isfinite(p.capital):
+        couple("capital", float(p.capital), (p.capital_weight * dollars).sum() + p.external_weight @ street)
+    for customer, (most, mine) in p.margin_customers().items():
+        couple(f"140 % of the debit behind {customer}", most, dollars[:, mine].sum() + street[mine].sum())
+    for c in np.flatnonzero(np.isfinite(p.credit)):
+        couple(f"credit of {p.clients[c]}", p.credit[c], dollars[:, :, c].sum())
+    return pd.DataFrame(lines, columns=["limit", "security", "party", "allowed", "used", "excess"])
 
 
 def income(problem, allocation, external=None):

@@ -2,43 +2,55 @@
 
 The objective is concave and piecewise linear in every right-hand side. Its duals are economic: ∂objective/∂rhs, per
 share in dollars a day, per dollar of a coupling row in bp a year (a dollar of debit is worth 1.4 of the 140 % rule's).
+Where the solution is degenerate (round numbers make most solutions so) the derivatives to the left and to the right
+differ, and a solver's dual is any number between them. Everything here is therefore a one-sided derivative, solved for
+where the dual is not unique: `prices` gives the right end (what one more unit brings) unless the left (what one unit
+less costs) is asked for, `interval` both.
 
-The fee at which one more share lent to client c just pays is what it takes from elsewhere, through its cheapest pool:
+A new share for client c of name s takes from elsewhere what the cheapest way of getting it takes. Where duals are
+unique that is
 
     fee floor(s, c) = min_k [g_sk + 360 (ρ_sk β_s + τ_s) + λ_sk + π_capital w_kc + π_140(k) + π_credit(c)]   bp a year
 
 with λ the supply dual (dollars a day per share times 360/p) and, where the rules exist, what the concentration and
-committed rows add. Where the solution is degenerate the left and right derivatives differ and any dual in between is as
-good as another: `interval` gives both ends.
+committed rows add; in general it is the derivative of the optimum in what the client gets.
 """
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse
 
 from mmlib.checks import choice
+from mmlib.stock_loan._allocation.derivatives import Change
 from mmlib.stock_loan._allocation.linear_program import maximise
 from mmlib.stock_loan._allocation.problem import BP_DAY
 
-UNBOUNDED = 1e7  #: bp a year; a dual this large means that the right-hand side cannot fall
+CLIENT_KINDS, POOL_KINDS = ("demand", "mandatory"), ("supply", "committed", "concentration")
+LEAST = ("mandatory", "committed")  # rows of the form −Σx <= −rhs
 
 
-class Prices(NamedTuple):
-    """Duals of a solution on the full grid of securities, pools and clients.
+@dataclass(frozen=True, eq=False)
+class Prices:
+    """Derivatives of a solution's value on the full grid of securities, pools and clients.
 
     Attributes
     ----------
     supply : ndarray, shape (S, K)
-        Dollars a day for one more share of the pool: the most worth paying above its cost.
+        Dollars a day for one more share of the pool: the most worth paying above its cost. Which pools are limited by
+        concentration is held as it is.
     demand : ndarray, shape (S, C)
-        Dollars a day for one more share of demand; negative where it would stay unmet at a penalty.
+        Dollars a day for one more share of demand, with what it adds to the concentration limits of the name; negative
+        where it would stay unmet at a penalty.
     mandatory : ndarray, shape (S, C)
-        Dollars a day for one more share that must be delivered, <= 0.
+        Dollars a day for one more share that must be delivered, <= 0; 0 where nothing must.
     committed : ndarray, shape (S, K)
-        Dollars a day for one more share borrowed on term, <= 0.
+        Dollars a day for one more share borrowed on term, <= 0; 0 where nothing is.
     concentration : ndarray, shape (S, K)
-        Dollars a day for one share by which a lender may exceed its part.
+        Dollars a day for one share by which a lender may exceed its limit; 0 where it has none.
+    end : str
+        "right": what one more brings; "left": what one less costs. Of an empty pool, and of what can fall no further
+        for other reasons, the left end is inf.
     """
 
     supply: np.ndarray
@@ -46,89 +58,102 @@ class Prices(NamedTuple):
     mandatory: np.ndarray
     committed: np.ndarray
     concentration: np.ndarray
+    end: str
 
 
-def prices(solution):
+def prices(solution, end="right"):
     """The `Prices` of a `Solution`.
 
-    Cells without a row (no supply, or no demand) carry the smallest dual that keeps every lane from gaining.
+    Parameters
+    ----------
+    solution : Solution
+    end : {"right", "left"}
+
+    Raises
+    ------
+    ValueError
+        If the solution is not an optimum of the linear programme.
     """
-    p, scale = solution.problem, (solution.problem.price * BP_DAY)[:, None]
-    grid = _grid(solution)
-    return Prices(
-        supply=grid["supply"] * scale,
-        demand=(grid["demand"] - p.penalty) * scale,
-        mandatory=-grid["mandatory"] * scale,
-        committed=-grid["committed"] * scale,
-        concentration=grid["concentration"] * scale,
-    )
+    choice("end", end, ("right", "left"))
+    _optimal(solution)
+    cells = {kind: np.argwhere(rows >= 0) for kind, rows in solution.derivatives.row.items()}
+    where = [(kind, s, i) for kind, found in cells.items() for s, i in found]
+    values = _derivatives(solution, where, 1.0 if end == "right" else -1.0)
+    grids = {kind: np.zeros(rows.shape) for kind, rows in solution.derivatives.row.items()}
+    for kind, amount in (("supply", solution.problem.supply), ("demand", solution.problem.demand)):
+        if end == "left":
+            grids[kind][amount == 0] = np.inf
+    for (kind, s, i), value in zip(where, values, strict=True):
+        grids[kind][s, i] = value
+    grids["demand"] = grids["demand"] - solution.problem.penalty
+    scale = (solution.problem.price * BP_DAY)[:, None]
+    return Prices(**{kind: values * scale for kind, values in grids.items()}, end=end)
+
+
+def _derivatives(solution, where, sign):
+    """Derivatives to the right (`sign` 1) or left (−1) in the right-hand sides (kind, s, i), bp a year per dollar."""
+    p, found = solution.problem, solution.derivatives
+    changes, known = [], np.full(len(where), np.nan)
+    for j, (kind, s, i) in enumerate(where):
+        if sign < 0 and kind in ("supply", "demand") and getattr(p, kind)[s, i] == 0:
+            known[j] = np.inf
+            continue
+        rows, amounts = [found.row[kind][s, i]], [-1.0 if kind in LEAST else 1.0]
+        if kind == "demand":  # it is part of what the name's concentration limits are measured by
+            limited = np.flatnonzero(found.row["concentration"][s] >= 0)
+            rows += list(found.row["concentration"][s, limited])
+            amounts += list(p.concentration[limited])
+        changes.append(Change(int(s), tuple(rows), tuple(sign * amount for amount in amounts)))
+    known[np.isnan(known)] = sign * found(changes)
+    return known + 0.0
 
 
 def fee_floor(solution):
-    """Lowest fee at which one more share lent anew to each client adds to the objective, bp a year, shape (S, C).
+    """Lowest fee at which each client's next share, beyond what it gets, pays; bp a year, shape (S, C).
 
-    The formula of the module's docstring; a penalty for unmet demand is not part of it. inf where no pool with shares
-    may serve the client. A share of yesterday's loan stays down to 2·360 τ below: closing it costs τ as well.
+    The client keeps what it gets; everybody else's shares may move. The day's demand is as it is, and with it the
+    concentration limits, so that the floor of a name rises in steps: a pool's cost up to its limit, then the next one's.
+    In a name that nobody wants the first share is not limited. A penalty for unmet demand is not part of the floor.
+    inf where no pool can give a share. A share of yesterday's loan that is to be closed has a floor 2·360 τ lower.
+
+    Raises
+    ------
+    ValueError
+        If the solution is not an optimum of the linear programme.
     """
+    _optimal(solution)
     p = solution.problem
-    cost = p.source_cost + 360 * (p.recall_probability * p.buy_in_cost[:, None] + p.turnover_cost[:, None])
-    pool, _, pair = _charges(p, _grid(solution), solution)
-    floor = (cost + pool)[:, :, None] + pair
-    return np.where(p.eligible & (p.supply > 0)[:, :, None], floor, np.inf).min(1)
+    return p.client_fee + p.penalty - solution.derivatives.receipts()
 
 
 def reduced_gain(solution):
     """What a dollar lent anew on each lane would gain beyond the prices of what it uses, bp a year, shape (S, K, C).
 
-    <= 0 on lanes that are allowed, 0 where they hold more than yesterday: how far the fee of a closed lane is from
-    opening it. Positive only on lanes that eligibility forbids: what the permission is worth per dollar.
+    At the solver's duals: <= 0 on lanes that are allowed, 0 where they hold more than yesterday: how far the fee of a
+    closed lane is from opening it. Positive only on lanes that eligibility forbids: what the permission is worth.
     """
-    p = solution.problem
-    pool, client, pair = _charges(p, _grid(solution), solution)
+    p, found = solution.problem, solution.derivatives
+    y = {kind: np.where(rows >= 0, found.y[rows], 0.0) for kind, rows in found.row.items()}
+    pool = y["supply"] - y["committed"] + y["concentration"]
+    client = y["demand"] - y["mandatory"]
     gain = p.lane_gain() - 360 * p.turnover_cost[:, None, None]
-    return gain - pool[:, :, None] - client[:, None, :] - pair
-
-
-def _charges(p, grid, solution):
-    """Prices of what a dollar on a lane uses: by pool (S, K), by client (S, C), by coupling rows (K, C), bp a year."""
-    concentration = grid["concentration"] - (p.concentration * grid["concentration"]).sum(1, keepdims=True)
-    pool = grid["supply"] - grid["committed"] + concentration
-    return pool, grid["demand"] - grid["mandatory"], _coupling_charge(solution)
+    return gain - pool[:, :, None] - client[:, None, :] - _coupling_charge(solution)
 
 
 def _coupling_charge(solution):
+    """Prices of the coupling rows that a dollar on each lane uses, bp a year, shape (K, C)."""
     p, pi = solution.problem, iter(solution.pi)
     charge = np.zeros(p.shape[1:])
     if np.isfinite(p.capital):
         charge += next(pi) * p.capital_weight
-    charge[np.isfinite(p.debit)] += np.array([next(pi) for _ in range(np.isfinite(p.debit).sum())])[:, None]
+    for _, mine in p.margin_customers().values():
+        charge[mine] += next(pi)
     charge[:, np.isfinite(p.credit)] += np.array([next(pi) for _ in range(np.isfinite(p.credit).sum())])
     return charge
 
 
-def _grid(solution):
-    """Duals by kind on the full grid, bp a year, all >= 0; missing supply and demand cells filled (see `prices`)."""
-    p, program = solution.problem, solution.program
-    S, K, C = p.shape
-    grid = {kind: np.zeros((S, K)) for kind in ("supply", "committed", "concentration")}
-    grid |= {kind: np.zeros((S, C)) for kind in ("demand", "mandatory")}
-    for kind, values in grid.items():
-        rows = program.kind == kind
-        values[program.row_security[rows], program.row_index[rows]] = solution.y[rows]
-    missing = {"supply": p.supply == 0, "demand": p.demand == 0}
-    gain = p.lane_gain() - 360 * p.turnover_cost[:, None, None]
-    for kind, axis, wanted in (("supply", 2, (p.demand > 0)[:, None, :]), ("demand", 1, np.True_)):
-        pool, client, pair = _charges(p, grid, solution)
-        gained = np.where(p.eligible & wanted, gain - pool[:, :, None] - client[:, None, :] - pair, 0.0)
-        grid[kind] = np.where(missing[kind], np.maximum(gained.max(axis), 0.0), grid[kind])
-    return grid
-
-
 def interval(solution, kind, *where):
-    """Left and right derivative of the objective in one right-hand side: both ends of a degenerate dual.
-
-    Every optimal dual y satisfies complementary slackness with the optimal x; the right derivative is the smallest y_i
-    among them and the left one the largest (Rockafellar 1970, theorem 23.4).
+    """Left and right derivative of the value in one right-hand side: both ends of a degenerate dual.
 
     Parameters
     ----------
@@ -140,67 +165,39 @@ def interval(solution, kind, *where):
     Returns
     -------
     left, right : float
-        What one unit less costs and what one more brings: dollars a day per share, bp a year per dollar of a coupling
-        row. `left` is inf if the right-hand side cannot fall.
+        What one unit less costs and what one more brings, as in `Prices`: dollars a day per share, bp a year per
+        dollar of a coupling row. `left` is inf if the right-hand side cannot fall.
 
     Raises
     ------
     ValueError
-        If there is no such row, or the solution is not an optimum of the linear programme.
+        If there is no such rule, or the solution is not an optimum of the linear programme.
     """
-    choice("kind", kind, ("supply", "demand", "mandatory", "committed", "concentration", "coupling"))
-    if not solution.gap <= 1e-6:
-        raise ValueError(f"solution must be optimal (gap <= 1e-6) to have derivatives; got gap {solution.gap:.3g}")
-    p, program = solution.problem, solution.program
-    index = _row(p, program, kind, where)
-    columns, rows = np.arange(len(program.gain)), np.arange(len(program.b))
-    if len(program.names) == 0:  # securities do not meet: the others' duals do not matter
-        s = program.row_security[index]
-        columns, rows = np.arange(*program.columns[s : s + 2]), np.arange(*program.rows[s : s + 2])
-    x, upper = solution.x[columns], np.where(program.capped, program.upper, np.inf)[columns]
-    A = sparse.vstack([program.A[rows], program.W]).tocsr()[:, columns]
-    b = np.concatenate([program.b[rows], program.limit])
-    activity = np.concatenate([program.A[rows] @ solution.x, program.use(solution.x)])
-    tight = activity >= b - 1e-7 * np.maximum(np.abs(b), 1)
-    used, below = x > 1e-7 * np.maximum(program.upper[columns], 1), x < upper * (1 - 1e-7)
-    T, gain = A.T.tocsr()[:, np.flatnonzero(tight)], program.gain[columns]
-    face = sparse.vstack([-T[np.flatnonzero(below)], T[np.flatnonzero(used)]]).tocsr()
-    slack = 1e-9 * np.abs(gain).max(initial=1.0)
-    rhs = np.concatenate([-gain[below], gain[used]]) + slack
-    names = np.concatenate([rows, len(program.b) + np.arange(len(program.names))])[tight]
-    target = (names == index).astype(float)
-    if not target.any():
-        right = left = 0.0
+    choice("kind", kind, (*POOL_KINDS, *CLIENT_KINDS, "coupling"))
+    _optimal(solution)
+    p, found = solution.problem, solution.derivatives
+    if kind == "coupling":
+        choice("row", where[0], solution.program.names)
+        row = solution.program.names.index(where[0])
+        return -found.coupling(row, -1.0) + 0.0, found.coupling(row, 1.0)
+    choice("security", where[0], p.securities)
+    names = p.clients if kind in CLIENT_KINDS else p.pools
+    choice("client" if kind in CLIENT_KINDS else "pool", where[1], names)
+    s, i = p.securities.index(where[0]), names.index(where[1])
+    if found.row[kind][s, i] < 0:
+        if kind not in ("supply", "demand"):
+            raise ValueError(f"there is no {kind} rule for {where[0]}, {where[1]}")
+        left, right = (np.inf if getattr(p, kind)[s, i] == 0 else 0.0), 0.0  # no lane can use it
     else:
-        high, low = (maximise(sign * target, face, rhs, np.full(len(target), UNBOUNDED))[0] for sign in (1.0, -1.0))
-        left, right = float(target @ high), float(target @ low)
-        left = np.inf if left > 0.99 * UNBOUNDED else left
-    unit = 1.0 if kind == "coupling" else float(program.row_price[index]) * BP_DAY
-    if kind in ("mandatory", "committed"):  # rows of the form −Σx <= −rhs
-        return -right * unit, -left * unit
-    shift = 0.0
-    if kind == "demand":
-        shift = p.penalty[program.row_security[index], program.row_index[index]]
+        left, right = (float(_derivatives(solution, [(kind, s, i)], sign)[0]) for sign in (-1.0, 1.0))
+    shift = p.penalty[s, i] if kind == "demand" else 0.0
+    unit = float(p.price[s]) * BP_DAY
     return (left - shift) * unit, (right - shift) * unit
 
 
-def _row(p, program, kind, where):
-    """Number of the row (kind, where), counting coupling rows after the others."""
-    if kind == "coupling":
-        choice("row", where[0], program.names)
-        return len(program.b) + program.names.index(where[0])
-    security, other = where
-    choice("security", security, p.securities)
-    names = p.clients if kind in ("demand", "mandatory") else p.pools
-    choice("client" if names is p.clients else "pool", other, names)
-    found = np.flatnonzero(
-        (program.kind == kind)
-        & (program.row_security == p.securities.index(security))
-        & (program.row_index == names.index(other))
-    )
-    if len(found) == 0:
-        raise ValueError(f"there is no {kind} row for {security}, {other}: nothing could use it")
-    return int(found[0])
+def _optimal(solution):
+    if not solution.gap <= 1e-6:
+        raise ValueError(f"solution must be optimal (gap <= 1e-6) to have derivatives; got gap {solution.gap:.3g}")
 
 
 def conflict(problem, program, solver="HiGHS"):

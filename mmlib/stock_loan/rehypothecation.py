@@ -1,32 +1,35 @@
 """Which margin shares to lend and which to lock up: the 140 % rule, decided together with the loan book.
 
-A broker may use a margin client's securities only up to 140 % of the client's net debit; the rest is *excess margin*
-and must be kept in possession or control (SEC rules 15c3-3(a)(5) and 8c-1). With longs L_as of client a at prices p and
-debit D_a, the shares r_as that are not declared excess satisfy
+A broker may use a margin customer's securities only up to 140 % of the customer's net debit; the rest is *excess
+margin* and must be kept in possession or control (SEC rules 15c3-3(a)(5) and 8c-1). The limit is of the customer, over
+all accounts together. With longs L_as of customer a at prices p and debit D_a, the shares r_as that are not declared
+excess satisfy
 
     0 <= r_as <= L_as,      Σ_s p_s r_as <= 1.4 D_a
 
 Which shares to declare is the broker's choice, and it decides what can be lent. Two rules of the back office look at
 positions alone: `pro_rata` releases the same part of every position, `value_ranked` the largest positions first. The
 loan book cares about neither: a dollar of debit should release the share that earns most. `allocation` with a debit row
-per margin client chooses jointly; its price of the row, times 1.4, is what a dollar of debit is worth.
+per margin customer chooses jointly; its price of the row, times 1.4, is what a dollar of debit is worth.
 
     solution = allocation.solve(problem)                 # the 140 % rule is among its rows
     rehypothecation.declare(solution)                    # what to release, what to lock up
     rehypothecation.compare(problem)                     # dollars a day against the two rules
 
-In a `Problem`, pool k belongs to a margin client if its `debit` is finite; its `supply` is then all the client's longs.
+In a `Problem`, pool k belongs to a margin customer if its `debit` is finite; its `supply` is then longs of that
+customer, `Problem.customer` says whose, and pools of one customer share one debit.
 """
+
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
 from mmlib.stock_loan import allocation
-from mmlib.stock_loan.allocation import replaced
 
 
 def pro_rata(problem):
-    """Release the same part of every position: r_as = L_as min(1, 1.4 D_a / Σ p L).
+    """Release the same part of every position: r_as = L_as min(1, 1.4 D_a / Σ p L), over all pools of the customer.
 
     Parameters
     ----------
@@ -37,9 +40,10 @@ def pro_rata(problem):
     ndarray, shape (S, K)
         Supply with the margin clients' longs cut to what is released, shares.
     """
-    value = problem.price @ problem.supply
-    part = np.divide(1.4 * problem.debit, value, where=value > 0, out=np.ones_like(value))
-    return problem.supply * np.minimum(1.0, part)
+    value, part = problem.price @ problem.supply, np.ones(len(problem.pools))
+    for limit, mine in problem.margin_customers().values():
+        part[mine] = min(1.0, limit / value[mine].sum()) if value[mine].sum() > 0 else 1.0
+    return problem.supply * part
 
 
 def value_ranked(problem):
@@ -68,19 +72,22 @@ def released(solution):
 
 
 def _filled(problem, start, rank):
-    """Longs released from `start` on in falling order of `rank` (S, K), until each margin client's limit is reached."""
+    """Longs released from `start` on in falling order of `rank` (S, K), until each customer's limit is reached."""
     supply = problem.supply.copy()
-    for k in np.flatnonzero(np.isfinite(problem.debit)):
-        order = np.argsort(-rank[:, k], kind="stable")
-        room = problem.price * (problem.supply[:, k] - start[:, k])
-        before = np.cumsum(room[order]) - room[order]
-        limit = 1.4 * problem.debit[k] - problem.price @ start[:, k]
-        supply[order, k] = start[order, k] + np.clip(limit - before, 0, room[order]) / problem.price[order]
+    for limit, mine in problem.margin_customers().values():
+        longs, used = problem.supply[:, mine], start[:, mine]
+        price = np.broadcast_to(problem.price[:, None], longs.shape).ravel()
+        order = np.argsort(-rank[:, mine].ravel(), kind="stable")
+        room = (price * (longs - used).ravel())[order]
+        free = limit - price @ used.ravel() - (np.cumsum(room) - room)
+        filled = used.ravel().copy()
+        filled[order] += np.clip(free, 0, room) / price[order]
+        supply[:, mine] = filled.reshape(longs.shape)
     return supply
 
 
 def declare(solution):
-    """What to declare for each margin client and name, under the joint optimum.
+    """What to declare for each margin customer and name, under the joint optimum.
 
     Parameters
     ----------
@@ -90,7 +97,8 @@ def declare(solution):
     Returns
     -------
     DataFrame
-        Columns pool, security, long, lent, released, excess (shares) and excess_value (dollars); a row for every long.
+        Columns customer, pool, security, long, lent, released, excess (shares) and excess_value (dollars); a row for
+        every long.
     """
     problem, free = solution.problem, released(solution)
     lent = solution.allocation.sum(2) + solution.external
@@ -98,6 +106,7 @@ def declare(solution):
     excess = (problem.supply - free)[s, k]
     return pd.DataFrame(
         {
+            "customer": np.array(problem.customer, object)[k],
             "pool": np.array(problem.pools, object)[k],
             "security": np.array(problem.securities, object)[s],
             "long": problem.supply[s, k],
@@ -140,10 +149,10 @@ def compare(problem):
     if not margin.any():
         raise ValueError("debit must be finite for at least one pool: there is no margin client")
     cases = {
-        "pro rata": replaced(problem, supply=pro_rata(problem), debit=np.inf),
-        "value ranked": replaced(problem, supply=value_ranked(problem), debit=np.inf),
+        "pro rata": replace(problem, supply=pro_rata(problem), debit=np.inf),
+        "value ranked": replace(problem, supply=value_ranked(problem), debit=np.inf),
         "joint": problem,
-        "no rule": replaced(problem, debit=np.inf),
+        "no rule": replace(problem, debit=np.inf),
     }
     rows = {}
     for name, case in cases.items():

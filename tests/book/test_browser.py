@@ -1,5 +1,7 @@
 """The built book in a real browser: every page at desktop and phone width.
 
+Labels are those of `plotting.style`; a figure that sets smaller ones is not noticed here.
+
 Needs Chromium; skipped with that reason where none is found, unless MMLIB_REQUIRE_BROWSER is set.
 """
 
@@ -33,6 +35,8 @@ FLAGS = [
 #: Rules that the theme itself breaks; no other violation is accepted.
 THEME_RULES = {"label-content-name-mismatch", "region"}
 WIDTHS = {"desktop": 1280, "phone": 390}
+#: Height of a figure's smallest label in its own pixels, of which it has 144 to an inch: 12 points.
+LABEL = 12 / 72 * 144
 
 #: What to look for on a page, as JavaScript.
 LOOK = """() => {
@@ -43,6 +47,9 @@ LOOK = """() => {
         noAlt: all('img').filter(i => !(i.alt || '').trim() || /[.]png$/.test(i.alt)).map(i => i.src),
         unloaded: all('img').filter(i => i.loading !== 'lazy' && i.naturalWidth === 0).map(i => i.src),
         overflow: document.documentElement.scrollWidth - window.innerWidth,
+        wide: all('.bd-article table').filter(t => t.scrollWidth > t.clientWidth + 1).map(
+            t => `${t.scrollWidth} px in ${t.clientWidth}: ${t.innerText.slice(0, 60)}`),
+        drawn: all('.cell_output img').map(i => [i.alt.slice(0, 60), i.naturalWidth, i.clientWidth]),
     };
 }"""
 
@@ -94,6 +101,8 @@ def test_page_is_whole_self_contained_and_accessible(site, page, path):
     for event, listener in listeners.items():
         page.on(event, listener)
     page.goto(f"{site}/{path}", wait_until="networkidle")
+    page.evaluate("document.querySelectorAll('img').forEach(i => { i.loading = 'eager'; })")
+    page.wait_for_function("[...document.images].every(i => i.complete)", timeout=30_000)
     if page.locator(".math").count():
         page.evaluate("MathJax.startup.promise")
     found = page.evaluate(LOOK)
@@ -110,4 +119,9 @@ def test_page_is_whole_self_contained_and_accessible(site, page, path):
     assert found["noAlt"] == [], "images without alt text"
     assert found["unloaded"] == [], "images that did not load"
     assert found["overflow"] <= 0, "the page is wider than the window"
+    if page.viewport_size["width"] == WIDTHS["desktop"]:
+        assert found["wide"] == [], "tables wider than the column of text"
+    else:
+        small = [(alt, LABEL * shown / own) for alt, own, shown in found["drawn"] if LABEL * shown < 8 * own]
+        assert small == [], "labels of less than 8 pixels"
     assert {rule: [n["html"] for n in nodes] for rule, nodes in violations.items() if rule not in THEME_RULES} == {}

@@ -75,7 +75,8 @@ def table_quotes(parameters):
         "inventory": avellaneda_stoikov.quotes,
         "symmetric": avellaneda_stoikov.symmetric_quotes,
     }[p["strategy"]]
-    quotes = rule(Market(p["sigma"], p["A"], p["k"]), p["gamma"], p["horizon"], 60, p["steps"])
+    size = dict(max_inventory=60, **{name: p[name] for name in ("gamma", "horizon", "steps")})
+    quotes = rule(Market(p["sigma"], p["A"], p["k"]), **size)
     return bernoulli_moments(p, quotes.bid, quotes.ask), quotes
 
 
@@ -134,7 +135,7 @@ def test_a_quote_maximises_the_utility_gain_against_the_frozen_inventory(market,
 
     The search cannot place a smooth maximum better than √eps = 1.5e-8 of its scale 1/k.
     """
-    quotes = avellaneda_stoikov.quotes(market, gamma, tau, max_inventory=4, steps=1)
+    quotes = avellaneda_stoikov.quotes(market, gamma=gamma, horizon=tau, max_inventory=4, steps=1)
 
     def certainty(position):
         return market.mu * tau * position - 0.5 * gamma * market.sigma**2 * tau * position**2
@@ -160,8 +161,8 @@ def test_quotes_scale_with_the_units_of_price_and_time(market, gamma, horizon, p
         fee=market.fee * price,
     )
     for rule in (avellaneda_stoikov.quotes, avellaneda_stoikov.symmetric_quotes):
-        one = rule(market, gamma, horizon, 5, 4)
-        other = rule(scaled, gamma / price, horizon * time, 5, 4)
+        one = rule(market, gamma=gamma, horizon=horizon, max_inventory=5, steps=4)
+        other = rule(scaled, gamma=gamma / price, horizon=horizon * time, max_inventory=5, steps=4)
         np.testing.assert_allclose(
             other.bid, one.bid * price, rtol=1e-12, atol=1e-12 * price * (1 + abs(one.bid[0, 0]))
         )
@@ -171,22 +172,24 @@ def test_quotes_scale_with_the_units_of_price_and_time(market, gamma, horizon, p
 @given(MARKETS, st.floats(0, 2), st.floats(0.01, 5))
 def test_reversing_the_inventory_and_the_drift_exchanges_the_sides(market, gamma, horizon):
     mirrored = Market(market.sigma, market.A, market.k, mu=-market.mu, fee=market.fee)
-    one = avellaneda_stoikov.quotes(market, gamma, horizon, 6, 3)
-    other = avellaneda_stoikov.quotes(mirrored, gamma, horizon, 6, 3)
+    one = avellaneda_stoikov.quotes(market, gamma=gamma, horizon=horizon, max_inventory=6, steps=3)
+    other = avellaneda_stoikov.quotes(mirrored, gamma=gamma, horizon=horizon, max_inventory=6, steps=3)
     np.testing.assert_allclose(one.bid, other.ask[:, ::-1], rtol=0, atol=1e-12 * (1 + np.nanmax(abs(one.bid))))
 
 
 def test_without_risk_aversion_the_mark_up_is_one_over_k():
     """gamma = 0 is a branch of the code: it must be the limit of the other, 1/k − gamma/(2k²) + …"""
     market = Market(sigma=2.0, A=140.0, k=1.5)
-    limit = avellaneda_stoikov.quotes(market, 0.0, 1.0, 5, 4)
+    limit = avellaneda_stoikov.quotes(market, gamma=0.0, horizon=1.0, max_inventory=5, steps=4)
     np.testing.assert_array_equal(limit.bid[:, :-1], 1 / 1.5)
-    near = avellaneda_stoikov.quotes(market, 1e-12, 1.0, 5, 4)
+    near = avellaneda_stoikov.quotes(market, gamma=1e-12, horizon=1.0, max_inventory=5, steps=4)
     np.testing.assert_allclose(near.bid, limit.bid, rtol=0, atol=1e-10)  # gamma sigma² T (½ + q) = 2.2e-11 at q = 5
 
 
 def test_quotes_far_from_zero_inventory_are_finite_and_may_cross_the_mid():
-    quotes = avellaneda_stoikov.quotes(Market(sigma=2.0, A=140.0, k=1.5), 1.0, 1.0, 1000, 10)
+    quotes = avellaneda_stoikov.quotes(
+        Market(sigma=2.0, A=140.0, k=1.5), gamma=1.0, horizon=1.0, max_inventory=1000, steps=10
+    )
     assert np.isfinite(quotes.bid[:, :-1]).all() and np.isfinite(quotes.ask[:, 1:]).all()
     assert quotes.ask[0, -1] < -1000
 

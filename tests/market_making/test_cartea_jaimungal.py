@@ -71,7 +71,7 @@ def test_published_values_by_three_routes(row):
     p, value = json.loads(row["parameters"]), float(row["value"])
     market = Market(sigma=0.0, A=p["A"], k=p["k"])
     if row["quantity"] == "gain":
-        ours = cartea_jaimungal.gain(market, p["phi"], p["max_inventory"])
+        ours = cartea_jaimungal.gain(market, phi=p["phi"], max_inventory=p["max_inventory"])
         K, _ = book_matrix(market, p["phi"], p["max_inventory"])
         routes = [np.linalg.eigvalsh(K)[-1] / p["k"], by_eigenvectors(p)[1]]
     else:
@@ -92,12 +92,15 @@ def test_without_final_penalty_it_is_glft_with_xi_0(mu):
     """Model B: phi = gamma sigma²/2. Quotes and value agree to the sum of two integrations' tolerances, 1e-8/k."""
     market, gamma = Market(sigma=2.0, A=140.0, k=1.5, mu=mu, fee=-0.02, impact=0.03), 0.1
     phi = 0.5 * gamma * market.sigma**2
-    ours = cartea_jaimungal.quotes(market, phi, 0.0, 1.0, 20, 5)
-    theirs = glft.quotes(market, gamma, 1.0, 20, 5, xi=0.0)
+    ours = cartea_jaimungal.quotes(market, phi=phi, alpha=0.0, horizon=1.0, max_inventory=20, steps=5)
+    theirs = glft.quotes(market, gamma=gamma, horizon=1.0, max_inventory=20, steps=5, xi=0.0)
     np.testing.assert_allclose(ours.bid, theirs.bid, rtol=0, atol=1e-8)
     np.testing.assert_allclose(ours.ask, theirs.ask, rtol=0, atol=1e-8)
     np.testing.assert_allclose(
-        cartea_jaimungal.value(market, phi, 0.0, 1.0, 20), glft.value(market, gamma, 1.0, 20, xi=0.0), rtol=0, atol=1e-6
+        cartea_jaimungal.value(market, phi=phi, alpha=0.0, horizon=1.0, max_inventory=20),
+        glft.value(market, gamma=gamma, horizon=1.0, max_inventory=20, xi=0.0),
+        rtol=0,
+        atol=1e-6,
     )
 
 
@@ -105,10 +108,10 @@ def test_the_value_is_the_mean_profit_of_the_table_less_the_penalty_as_its_steps
     """`evaluate.moments` knows only the table and the market. E ∫q² ds is not among its results, but with phi = 0 and
     alpha > 0 the value is mean profit less alpha E q_T², both of which it has. Held quotes lose O(dt²)."""
     market, alpha = Market(sigma=1.0, A=5.0, k=1.5), 0.2
-    h = cartea_jaimungal.value(market, 0.0, alpha, 1.0, 4)[4]
+    h = cartea_jaimungal.value(market, phi=0.0, alpha=alpha, horizon=1.0, max_inventory=4)[4]
     losses = []
     for steps in (50, 100):
-        quotes = cartea_jaimungal.quotes(market, 0.0, alpha, 1.0, 4, steps)
+        quotes = cartea_jaimungal.quotes(market, phi=0.0, alpha=alpha, horizon=1.0, max_inventory=4, steps=steps)
         moments = evaluate.moments(market, quotes, scheme="continuous")
         losses.append(h - (moments.mean - alpha * moments.inventory_law @ quotes.inventory**2))
     assert losses[1] > 0
@@ -117,16 +120,20 @@ def test_the_value_is_the_mean_profit_of_the_table_less_the_penalty_as_its_steps
 
 def test_the_value_grows_by_the_gain_per_unit_of_time_far_from_the_horizon():
     """Two solvers: the integration in time, and LAPACK's eigenvalue. The rest dies as exp(−gap·tau), below rounding."""
-    a, b = (cartea_jaimungal.value(BOOK, 1e-4, 1e-4, T, 3) for T in (400.0, 500.0))
-    np.testing.assert_allclose((b - a) / 100, cartea_jaimungal.gain(BOOK, 1e-4, 3), rtol=0, atol=1e-11)
+    a, b = (cartea_jaimungal.value(BOOK, phi=1e-4, alpha=1e-4, horizon=T, max_inventory=3) for T in (400.0, 500.0))
+    np.testing.assert_allclose(
+        (b - a) / 100, cartea_jaimungal.gain(BOOK, phi=1e-4, max_inventory=3), rtol=0, atol=1e-11
+    )
 
 
 def test_the_equation_holds_with_impact_fee_and_drift():
     """Independent route: central differences in time of h against the equation with each fill's worth written out."""
     market = Market(sigma=0.3, A=2.0, k=1.5, mu=0.1, impact=0.2, fee=0.05)
     phi, dt, Q = 0.3, 1e-4, 4
-    early, now, late = (cartea_jaimungal.value(market, phi, 0.4, 0.7 + d, Q) for d in (dt, 0.0, -dt))
-    quotes = cartea_jaimungal.quotes(market, phi, 0.4, 0.7, Q, 1)
+    early, now, late = (
+        cartea_jaimungal.value(market, phi=phi, alpha=0.4, horizon=0.7 + d, max_inventory=Q) for d in (dt, 0.0, -dt)
+    )
+    quotes = cartea_jaimungal.quotes(market, phi=phi, alpha=0.4, horizon=0.7, max_inventory=Q, steps=1)
     q = quotes.inventory
     bid, ask = quotes.bid[0, :-1], quotes.ask[0, 1:]
     expected = market.mu * q - phi * q.astype(float) ** 2
@@ -137,7 +144,7 @@ def test_the_equation_holds_with_impact_fee_and_drift():
 
 @pytest.mark.parametrize("alpha", [0.0, 1.0, 1e6])
 def test_no_final_penalty_is_too_large_for_a_finite_quote(alpha):
-    quotes = cartea_jaimungal.quotes(BOOK, 1e-4, alpha, 30.0, 40, 3)
+    quotes = cartea_jaimungal.quotes(BOOK, phi=1e-4, alpha=alpha, horizon=30.0, max_inventory=40, steps=3)
     assert np.all(np.isfinite(quotes.bid[:, :-1]))
     assert np.all(np.diff(quotes.bid[:, :-1]) > 0)
 
@@ -150,11 +157,16 @@ def test_no_final_penalty_is_too_large_for_a_finite_quote(alpha):
 def test_quotes_are_symmetric_monotone_and_free_of_units(phi, alpha, A, k, Q, price, time):
     """Without drift bid(q) = ask(−q); a long maker bids lower; price and time units only rescale."""
     market = Market(sigma=0.0, A=A, k=k)
-    quotes = cartea_jaimungal.quotes(market, phi, alpha, 1.0, Q, 2)
+    quotes = cartea_jaimungal.quotes(market, phi=phi, alpha=alpha, horizon=1.0, max_inventory=Q, steps=2)
     np.testing.assert_allclose(quotes.bid[:, :-1], quotes.ask[:, :0:-1], rtol=0, atol=1e-7 / k)
     assert np.all(np.diff(quotes.bid[:, :-1]) >= -1e-7 / k)
     scaled = cartea_jaimungal.quotes(
-        replace(market, A=A / time, k=k / price), phi * price / time, alpha * price, time, Q, 2
+        replace(market, A=A / time, k=k / price),
+        phi=phi * price / time,
+        alpha=alpha * price,
+        horizon=time,
+        max_inventory=Q,
+        steps=2,
     )
     np.testing.assert_allclose(scaled.bid, price * quotes.bid, rtol=0, atol=1e-7 * price / k)
 
@@ -178,24 +190,24 @@ def test_a_bad_argument_is_named(change, name):
 def test_the_gain_keeps_its_digits_on_a_wide_grid(phi, mu):
     """Inventories that are never held change nothing; LAPACK's rounding grows with kappa phi q² (3e-8 at 100)."""
     market = Market(sigma=2.0, A=140.0, k=1.5, mu=mu)
-    enough = cartea_jaimungal.gain(market, phi, 150)
-    assert cartea_jaimungal.gain(market, phi, 3000) == pytest.approx(enough, abs=1e-11)
+    enough = cartea_jaimungal.gain(market, phi=phi, max_inventory=150)
+    assert cartea_jaimungal.gain(market, phi=phi, max_inventory=3000) == pytest.approx(enough, abs=1e-11)
     mpmath.mp.dps = 40
     q = [mpmath.mpf(n) for n in range(-8, 9)]
     K = mpmath.diag([market.k * (market.mu * n - mpmath.mpf(phi) * n**2) for n in q])
     for i in range(16):
         K[i, i + 1] = K[i + 1, i] = market.A * mpmath.exp(-1)
     exact = mpmath.eigsy(K, eigvals_only=True)[16] / market.k
-    assert cartea_jaimungal.gain(market, phi, 8) == pytest.approx(float(exact), abs=1e-10)
+    assert cartea_jaimungal.gain(market, phi=phi, max_inventory=8) == pytest.approx(float(exact), abs=1e-10)
 
 
 @pytest.mark.parametrize("fee", [-1000.0, 1000.0])
 def test_a_fee_beyond_what_the_exponential_holds_is_refused(fee):
     market = Market(sigma=2.0, A=140.0, k=1.5, fee=fee)
     for call in (
-        lambda: cartea_jaimungal.quotes(market, 0.1, 0.1, 1.0, 3, 2),
-        lambda: cartea_jaimungal.value(market, 0.1, 0.1, 1.0, 3),
-        lambda: cartea_jaimungal.gain(market, 0.1, 3),
+        lambda: cartea_jaimungal.quotes(market, phi=0.1, alpha=0.1, horizon=1.0, max_inventory=3, steps=2),
+        lambda: cartea_jaimungal.value(market, phi=0.1, alpha=0.1, horizon=1.0, max_inventory=3),
+        lambda: cartea_jaimungal.gain(market, phi=0.1, max_inventory=3),
     ):
         with pytest.raises(ValueError, match=r"fee \+ impact/2 must be >= -200 and <= 200"):
             call()

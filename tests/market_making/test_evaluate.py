@@ -42,7 +42,7 @@ def random_quotes(seed, Q=3, limit=None, target=None, cost=0.0, size=1.0):
 
 
 CASES = {
-    "plain": (AS_MARKET, avellaneda_stoikov.quotes(AS_MARKET, 0.1, 0.05, 3, 4)),
+    "plain": (AS_MARKET, avellaneda_stoikov.quotes(AS_MARKET, gamma=0.1, horizon=0.05, max_inventory=3, steps=4)),
     "frictions": (ROUGH_MARKET, random_quotes(1, size=2.5)),
     "limit": (ROUGH_MARKET, random_quotes(2, limit=3, cost=0.2)),
     "target": (ROUGH_MARKET, random_quotes(3, limit=3, target=1, cost=0.2, size=0.5)),
@@ -262,10 +262,15 @@ def test_published_values_are_the_limit_of_finer_tables(row):
 )
 def test_the_certainty_equivalent_of_the_optimal_quotes_is_the_value_function(market, size):
     """glft.value solves the HJB equation; here its quotes are evaluated. As dt → 0 the two meet like dt² and dt³."""
-    value = glft.value(market, 0.1, 1.0, 12, size=size)[12 + 3]
+    value = glft.value(market, gamma=0.1, horizon=1.0, max_inventory=12, size=size)[12 + 3]
     ce = np.array(
         [
-            evaluate.certainty_equivalent(market, glft.quotes(market, 0.1, 1.0, 12, n, size=size), 0.1, inventory=3)
+            evaluate.certainty_equivalent(
+                market,
+                glft.quotes(market, gamma=0.1, horizon=1.0, max_inventory=12, steps=n, size=size),
+                0.1,
+                inventory=3,
+            )
             for n in (100, 200, 400)
         ]
     )
@@ -296,7 +301,7 @@ class OtherMarket:
 def test_one_minus_exp_as_fill_probability_gives_another_table_1():
     """Trap: p = 1 − exp(−rate·dt) instead of the paper's rate·dt moves the profit from 64.89 to 57.17."""
     dt = 1 / 200
-    quotes = avellaneda_stoikov.quotes(AS_MARKET, 0.1, 1.0, 30, 200)
+    quotes = avellaneda_stoikov.quotes(AS_MARKET, gamma=0.1, horizon=1.0, max_inventory=30, steps=200)
     other = OtherMarket(lambda d: -np.expm1(-AS_MARKET.bid_rate(d) * dt) / dt)
     assert evaluate.moments(other, quotes, "bernoulli").mean == pytest.approx(57.17, abs=0.005)
 
@@ -306,7 +311,7 @@ def test_forbidding_quotes_beyond_the_mid_changes_the_model():
 
     Capping only the rate at A, and still paying the negative distance, is another model again: 30.84.
     """
-    quotes = avellaneda_stoikov.quotes(AS_MARKET, 1.0, 1.0, 30, 200)
+    quotes = avellaneda_stoikov.quotes(AS_MARKET, gamma=1.0, horizon=1.0, max_inventory=30, steps=200)
     outside = Quotes(quotes.times, quotes.inventory, np.maximum(quotes.bid, 0), np.maximum(quotes.ask, 0), 1.0)
     capped = OtherMarket(lambda d: np.minimum(AS_MARKET.A, AS_MARKET.bid_rate(d)))
     assert evaluate.moments(AS_MARKET, quotes, "bernoulli").mean == pytest.approx(31.45, abs=0.005)
@@ -411,8 +416,8 @@ def test_a_held_position_is_a_normal_variable():
 
 def test_quotes_far_through_the_mid_keep_every_number_finite():
     """AS at gamma = 1 with 30 orders fills at 1e79 a unit of time; a grid that is never left at 10 gives the same."""
-    wide = avellaneda_stoikov.quotes(AS_MARKET, 1.0, 1.0, 30, 50)
-    narrow = avellaneda_stoikov.quotes(AS_MARKET, 1.0, 1.0, 14, 50)
+    wide = avellaneda_stoikov.quotes(AS_MARKET, gamma=1.0, horizon=1.0, max_inventory=30, steps=50)
+    narrow = avellaneda_stoikov.quotes(AS_MARKET, gamma=1.0, horizon=1.0, max_inventory=14, steps=50)
     a, b = (evaluate.moments(AS_MARKET, q, "continuous") for q in (wide, narrow))
     assert (a.mean, a.std, a.inventory_std) == pytest.approx((b.mean, b.std, b.inventory_std), rel=1e-11)
     ce = [evaluate.certainty_equivalent(AS_MARKET, q, 1.0) for q in (wide, narrow)]
@@ -471,7 +476,7 @@ def test_the_moments_of_the_law_are_the_moments(case):
 def test_the_certainty_equivalent_is_an_integral_over_the_law():
     """−ln ∫ exp(−γx) dF/γ with F from Fourier inversion: it shares the resolvents only, not z. γ E[e^(−γX)] errors:
     tolerance·γ·width at the worst weight."""
-    quotes = avellaneda_stoikov.quotes(AS_MARKET, 0.1, 1.0, 20, 50)
+    quotes = avellaneda_stoikov.quotes(AS_MARKET, gamma=0.1, horizon=1.0, max_inventory=20, steps=50)
     law = evaluate.profit_law(AS_MARKET, quotes, tolerance=1e-9)
     x = np.linspace(law.low, law.high, 2001)
     h, gamma = x[1] - x[0], 0.1
@@ -559,7 +564,7 @@ def test_a_bad_argument_is_refused_by_name(call, message):
 
 def test_a_law_too_discrete_to_invert_is_refused_with_the_tolerance_that_works():
     market = Market(sigma=0.01, A=1.0, k=1.0)
-    quotes = avellaneda_stoikov.quotes(market, 0.1, 1.0, 2, 2)
+    quotes = avellaneda_stoikov.quotes(market, gamma=0.1, horizon=1.0, max_inventory=2, steps=2)
     with pytest.raises(ValueError, match=r"tolerance must be >= .*nearly discrete; got 1e-08"):
         evaluate.profit_law(market, quotes)
 

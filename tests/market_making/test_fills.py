@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from mmlib.market_making import Market, Quotes, avellaneda_stoikov, evaluate, simulate, strategies
+from mmlib.market_making import Market, Quotes, TwoSidedMarket, avellaneda_stoikov, evaluate, simulate, strategies
 from mmlib.market_making._fills import bernoulli_probabilities, continuous_fills, fills, start_index
-from mmlib.market_making.intensity import Exponential, Measured, TwoSidedMarket
+from mmlib.market_making.intensity import Exponential, Measured
 
 NAN = np.nan
 MARKET = Market(sigma=2.0, A=10.0, k=2.0, impact=0.1, fee=0.01)
@@ -125,7 +125,7 @@ def test_up_to_the_bound_the_profit_does_not_depend_on_how_the_table_is_cut():
 
 
 def test_one_side_may_fill_as_fast_as_it_likes():
-    quotes = avellaneda_stoikov.quotes(Market(2.0, 140.0, 1.5), 3.0, 1.0, 20, 200)
+    quotes = avellaneda_stoikov.quotes(Market(2.0, 140.0, 1.5), gamma=3.0, horizon=1.0, max_inventory=20, steps=200)
     f = continuous_fills(Market(2.0, 140.0, 1.5), quotes)
     assert f.bid_rate.max() > 1e100
 

@@ -6,6 +6,7 @@ held here to 5e-9/k, and logarithms of v to 5e-9 of their size.
 
 import csv
 import json
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from scipy.linalg import expm
 
 from mmlib.market_making import (
     Market,
+    TwoSidedMarket,
     avellaneda_stoikov,
     cartea_jaimungal,
     evaluate,
@@ -26,7 +28,8 @@ from mmlib.market_making import (
     liquidation,
     sensitivities,
 )
-from mmlib.market_making.intensity import Exponential, TwoSidedMarket
+from mmlib.market_making._exponential import constants
+from mmlib.market_making.intensity import Exponential, Logistic
 
 PUBLISHED = Path(__file__).parents[2] / "data/published"
 SOLVER = 5e-9
@@ -105,7 +108,7 @@ def test_the_closed_form_is_the_published_one(row):
     quotes = glft.closed_form_quotes(market, steps=2, **arguments)
     zero = p["max_inventory"]
     ours = {
-        "c1": glft.constants(market, p["gamma"])[0],
+        "c1": constants(market, p["gamma"])[0],
         "s": np.diff(quotes.bid[0])[0],
         "closed_form_spread": quotes.spread[0, zero],
         "closed_form_bid": quotes.bid[1, zero + p.get("inventory", 0)],
@@ -117,7 +120,7 @@ def test_the_closed_form_is_the_published_one(row):
 @pytest.mark.parametrize("row", published("glft_2013", "hftbacktest"))
 def test_half_spread_and_skew_are_those_of_the_hftbacktest_tutorial(row):
     p, market, _ = arguments_of(row)
-    quotes = glft.closed_form_quotes(market, p["gamma"], 1.0, 2, 1)
+    quotes = glft.closed_form_quotes(market, gamma=p["gamma"], horizon=1.0, max_inventory=2, steps=1)
     ours = {"half_spread": quotes.spread[0, 2] / 2, "skew": quotes.bid[0, 2] - quotes.bid[0, 1]}[row["quantity"]]
     assert ours == pytest.approx(float(row["value"]), rel=1e-14)
 
@@ -146,7 +149,7 @@ def test_the_tails_are_those_of_400_bit_arithmetic():
             term = [x * horizon // (n * one) for x in sums]
             v = [a + b for a, b in zip(v, term, strict=True)]
         exact = [float(mpmath.log1p(g / k) / g + mpmath.log(mpmath.mpf(a) / b) / k) for a, b in pairwise(v)]
-    quotes = glft.quotes(market, gamma, horizon, Q, 1)
+    quotes = glft.quotes(market, gamma=gamma, horizon=horizon, max_inventory=Q, steps=1)
     np.testing.assert_allclose(quotes.bid[0, :-1], exact, rtol=0, atol=SOLVER / market.k)
 
 
@@ -171,13 +174,13 @@ def test_quotes_and_value_are_those_of_the_dense_matrix_exponential(market, gamm
     q = np.arange(-Q, Q + 1)
     x = xi * size / market.k
     mark = (np.log(1 + x) / x if x > 1e-8 else 1 - x / 2) / market.k + market.fee + market.impact / 2
-    quotes = glft.quotes(market, gamma, horizon, Q, 3, xi=xi, size=size)
+    quotes = glft.quotes(market, gamma=gamma, horizon=horizon, max_inventory=Q, steps=3, xi=xi, size=size)
     for i, t in enumerate(quotes.times):
         log_v = by_expm(market, gamma, horizon - t, Q, xi, size)
         np.testing.assert_allclose(quotes.bid[i, :-1], mark - np.diff(log_v) / market.k, atol=2 * SOLVER / market.k)
         np.testing.assert_allclose(quotes.ask[i, 1:], mark + np.diff(log_v) / market.k, atol=2 * SOLVER / market.k)
     theta = size / market.k * by_expm(market, gamma, horizon, Q, xi, size) + market.impact * size * q**2 / 2
-    value = glft.value(market, gamma, horizon, Q, xi=xi, size=size)
+    value = glft.value(market, gamma=gamma, horizon=horizon, max_inventory=Q, xi=xi, size=size)
     np.testing.assert_allclose(value, theta, atol=SOLVER * size / market.k * (1 + market.A * horizon))
 
 
@@ -190,11 +193,14 @@ def test_the_value_is_what_the_quotes_earn_with_every_friction(inventory):
     """
     market = Market(sigma=1.0, A=4.0, k=1.2, mu=0.1, impact=0.08, fee=0.02)
     gamma, horizon, Q, size = 0.2, 1.0, 4, 2.0
-    value = glft.value(market, gamma, horizon, Q, size=size)[Q + inventory]
+    value = glft.value(market, gamma=gamma, horizon=horizon, max_inventory=Q, size=size)[Q + inventory]
     losses = [
         value
         - evaluate.certainty_equivalent(
-            market, glft.quotes(market, gamma, horizon, Q, steps, size=size), gamma, inventory=inventory
+            market,
+            glft.quotes(market, gamma=gamma, horizon=horizon, max_inventory=Q, steps=steps, size=size),
+            gamma,
+            inventory=inventory,
         )
         for steps in (40, 80, 160)
     ]
@@ -206,7 +212,7 @@ def test_the_value_is_what_the_quotes_earn_with_every_friction(inventory):
 def test_no_other_quotes_earn_a_higher_certainty_equivalent():
     """Moving any side at any inventory by ±0.05 lowers it; the evaluator knows nothing of first-order conditions."""
     market, gamma, horizon, Q = Market(sigma=1.0, A=4.0, k=1.2, mu=0.1, impact=0.05), 0.2, 1.0, 2
-    best = glft.quotes(market, gamma, horizon, Q, 60)
+    best = glft.quotes(market, gamma=gamma, horizon=horizon, max_inventory=Q, steps=60)
 
     def worth(bid, ask):
         moved = type(best)(best.times, best.inventory, bid, ask, horizon)
@@ -231,7 +237,7 @@ def test_far_from_the_horizon_v_is_the_perron_vector():
         values, vectors = mpmath.eigsy(mpmath.matrix((-minus_m).tolist()))
         assert (values[1] - values[0]) * 1000 > 50
         exact = [float(mpmath.log(vectors[i, 0] / vectors[i + 1, 0])) / market.k for i in range(2 * Q)]
-    bid = glft.quotes(market, gamma, 1000.0, Q, 1).bid[0, :-1]
+    bid = glft.quotes(market, gamma=gamma, horizon=1000.0, max_inventory=Q, steps=1).bid[0, :-1]
     np.testing.assert_allclose(bid - np.log1p(x) / gamma, exact, rtol=0, atol=SOLVER / market.k)
 
 
@@ -247,7 +253,7 @@ def test_the_tanh_quotes_solve_their_riccati_equation(market, gamma, horizon):
         return [gamma * market.sigma**2 - 2 * market.k * eta * a**2, market.mu - 2 * market.k * eta * a * b]
 
     a, b = solve_ivp(slope, (0, horizon), [market.impact, 0], rtol=1e-10, atol=1e-12, method="DOP853").y[:, -1]
-    quotes = glft.tanh_quotes(market, gamma, horizon, 3, 2)
+    quotes = glft.tanh_quotes(market, gamma=gamma, horizon=horizon, max_inventory=3, steps=2)
     mark = np.log1p(x) / gamma + market.fee + market.impact / 2
     q = quotes.inventory
     np.testing.assert_allclose(quotes.bid[0, :-1], (mark + (2 * q + 1) / 2 * a - b)[:-1], rtol=0, atol=1e-8)
@@ -264,8 +270,8 @@ def test_near_the_horizon_the_quotes_are_those_of_avellaneda_and_stoikov(rule):
 
     def difference(tau):
         inner = slice(1, -2)  # the levels beside the ends of the grid have one neighbour less
-        theirs = avellaneda_stoikov.quotes(market, 0.3, tau, 5, 1).bid[0, inner]
-        return np.max(np.abs(rule(market, 0.3, tau, 5, 1).bid[0, inner] - theirs))
+        theirs = avellaneda_stoikov.quotes(market, gamma=0.3, horizon=tau, max_inventory=5, steps=1).bid[0, inner]
+        return np.max(np.abs(rule(market, gamma=0.3, horizon=tau, max_inventory=5, steps=1).bid[0, inner] - theirs))
 
     assert difference(0.01) < 0.01**2 * 10
     assert difference(0.01) > 3.5 * difference(0.005)
@@ -273,8 +279,8 @@ def test_near_the_horizon_the_quotes_are_those_of_avellaneda_and_stoikov(rule):
 
 def test_far_from_the_horizon_the_tanh_quotes_are_the_closed_form():
     market = Market(sigma=1.0, A=3.0, k=1.0, mu=0.2, impact=0.05, fee=0.01)
-    far = glft.tanh_quotes(market, 0.3, 100.0, 5, 1)  # 1 − tanh(omega · 100) < 1e-50
-    closed = glft.closed_form_quotes(market, 0.3, 100.0, 5, 1)
+    far = glft.tanh_quotes(market, gamma=0.3, horizon=100.0, max_inventory=5, steps=1)  # 1 − tanh(omega · 100) < 1e-50
+    closed = glft.closed_form_quotes(market, gamma=0.3, horizon=100.0, max_inventory=5, steps=1)
     np.testing.assert_allclose(far.bid, closed.bid, rtol=1e-13)
     np.testing.assert_allclose(far.ask, closed.ask, rtol=1e-13)
 
@@ -284,8 +290,10 @@ def test_the_closed_form_is_the_limit_of_the_exact_quotes_for_weak_risk_far_from
     market = Market(sigma=0.3, A=0.9, k=0.3, impact=0.0)
     errors, slopes = [], []
     for gamma in (0.02, 0.005):
-        closed = glft.closed_form_quotes(market, gamma, 6000.0, 150, 1).bid[0]
-        errors.append(abs(glft.quotes(market, gamma, 6000.0, 150, 1).bid[0, 150] - closed[150]))
+        closed = glft.closed_form_quotes(market, gamma=gamma, horizon=6000.0, max_inventory=150, steps=1).bid[0]
+        errors.append(
+            abs(glft.quotes(market, gamma=gamma, horizon=6000.0, max_inventory=150, steps=1).bid[0, 150] - closed[150])
+        )
         slopes.append(closed[151] - closed[150])
     assert errors[1] / errors[0] < slopes[1] / slopes[0]
 
@@ -294,30 +302,36 @@ def test_the_closed_form_is_the_limit_of_the_exact_quotes_for_weak_risk_far_from
 def test_without_risk_aversion_every_rule_is_the_limit_of_small_gamma(rule):
     """gamma = 0 is risk neutral: a branch in the constants, held to its neighbour; quotes are smooth in gamma here."""
     market = Market(sigma=1.0, A=3.0, k=1.0)
-    zero, near = rule(market, 0.0, 1.0, 3, 2), rule(market, 1e-14, 1.0, 3, 2)
+    zero, near = (rule(market, gamma=g, horizon=1.0, max_inventory=3, steps=2) for g in (0.0, 1e-14))
     np.testing.assert_allclose(zero.bid, near.bid, rtol=0, atol=1e-6)  # s ~ √gamma = 1e-7
     assert np.isfinite(zero.bid[:, :-1]).all()
 
 
 def test_aversion_to_fills_tends_to_none():
     market = Market(sigma=1.0, A=3.0, k=1.0, mu=0.1, impact=0.02)
-    zero, near = glft.quotes(market, 0.1, 1.0, 3, 2, xi=0.0), glft.quotes(market, 0.1, 1.0, 3, 2, xi=1e-9)
+    zero, near = (
+        glft.quotes(market, gamma=0.1, horizon=1.0, max_inventory=3, steps=2, xi=0.0),
+        glft.quotes(market, gamma=0.1, horizon=1.0, max_inventory=3, steps=2, xi=1e-9),
+    )
     np.testing.assert_allclose(zero.bid, near.bid, rtol=0, atol=2 * SOLVER)
-    c1, C = glft.constants(market, 0.0)
+    c1, C = constants(market, 0.0)
     assert (c1, C) == (1.0, pytest.approx(np.exp(-1), rel=1e-15))
 
 
 def test_a_whole_number_may_be_written_as_a_float():
     market = Market(sigma=1.0, A=3.0, k=1.0)
-    np.testing.assert_array_equal(glft.value(market, 0.1, 1.0, 3.0), glft.value(market, 0.1, 1.0, 3))
+    np.testing.assert_array_equal(
+        glft.value(market, gamma=0.1, horizon=1.0, max_inventory=3.0),
+        glft.value(market, gamma=0.1, horizon=1.0, max_inventory=3),
+    )
 
 
 def test_drift_without_risk_has_no_stationary_quotes_but_tanh_ones():
     """There b = mu tau (a = 0): the reservation price of a position that is held to the end."""
     market = Market(sigma=1.0, A=3.0, k=1.0, mu=0.2)
     with pytest.raises(ValueError, match="mu must be 0 for stationary quotes without inventory risk"):
-        glft.closed_form_quotes(market, 0.0, 2.0, 3, 2)
-    quotes = glft.tanh_quotes(market, 0.0, 2.0, 3, 2)
+        glft.closed_form_quotes(market, gamma=0.0, horizon=2.0, max_inventory=3, steps=2)
+    quotes = glft.tanh_quotes(market, gamma=0.0, horizon=2.0, max_inventory=3, steps=2)
     np.testing.assert_allclose(quotes.ask[:, 1], 1.0 + 0.2 * np.array([2.0, 1.0]), rtol=1e-15)
 
 
@@ -328,9 +342,9 @@ def test_drift_without_risk_has_no_stationary_quotes_but_tanh_ones():
 @given(SYMMETRIC, GAMMA, HORIZON, st.integers(1, 12))
 def test_without_drift_the_ask_is_the_bid_of_the_opposite_inventory(market, gamma, horizon, Q):
     for rule in (glft.quotes, glft.tanh_quotes, glft.closed_form_quotes):
-        quotes = rule(market, gamma, horizon, Q, 3)
+        quotes = rule(market, gamma=gamma, horizon=horizon, max_inventory=Q, steps=3)
         np.testing.assert_allclose(quotes.ask, quotes.bid[:, ::-1], rtol=1e-13, atol=1e-13)
-    value = glft.value(market, gamma, horizon, Q)
+    value = glft.value(market, gamma=gamma, horizon=horizon, max_inventory=Q)
     np.testing.assert_allclose(value, value[::-1], rtol=1e-12, atol=1e-13)
 
 
@@ -338,14 +352,14 @@ def test_without_drift_the_ask_is_the_bid_of_the_opposite_inventory(market, gamm
 @given(MARKETS, GAMMA, HORIZON, st.integers(1, 12))
 def test_reversing_inventory_and_drift_exchanges_the_sides(market, gamma, horizon, Q):
     mirrored = Market(market.sigma, market.A, market.k, mu=-market.mu, impact=market.impact, fee=market.fee)
-    one, other = (glft.quotes(m, gamma, horizon, Q, 3) for m in (market, mirrored))
+    one, other = (glft.quotes(m, gamma=gamma, horizon=horizon, max_inventory=Q, steps=3) for m in (market, mirrored))
     np.testing.assert_allclose(one.bid, other.ask[:, ::-1], rtol=0, atol=2 * SOLVER / market.k)
 
 
 @EXAMPLES
 @given(MARKETS, GAMMA, HORIZON, st.integers(1, 12), st.floats(0, 1))
 def test_the_bid_falls_back_and_the_ask_comes_closer_as_inventory_grows(market, gamma, horizon, Q, xi):
-    quotes = glft.quotes(market, gamma, horizon, Q, 3, xi=xi)
+    quotes = glft.quotes(market, gamma=gamma, horizon=horizon, max_inventory=Q, steps=3, xi=xi)
     assert np.all(np.diff(quotes.bid[:, :-1]) > -2 * SOLVER / market.k)
     assert np.all(np.diff(quotes.ask[:, 1:]) < 2 * SOLVER / market.k)
 
@@ -362,17 +376,16 @@ def test_quotes_and_value_scale_with_the_units_of_price_time_and_size(market, ga
         impact=market.impact * price,
         fee=market.fee * price,
     )
-    one, other = (market, gamma, horizon, 4), (scaled, gamma / price / unit, horizon * time, 4)
+    one = dict(market=market, gamma=gamma, horizon=horizon, max_inventory=4)
+    other = dict(market=scaled, gamma=gamma / price / unit, horizon=horizon * time, max_inventory=4, size=unit)
     for rule in (glft.quotes, glft.tanh_quotes, glft.closed_form_quotes):
         if rule is glft.closed_form_quotes and market.sigma < 1e-3:
             continue  # its drift term has no limit there
-        expected = price * rule(*one, 3).bid
-        np.testing.assert_allclose(
-            rule(*other, 3, size=unit).bid, expected, rtol=1e-9, atol=2 * SOLVER * price / market.k
-        )
+        expected = price * rule(**one, steps=3).bid
+        np.testing.assert_allclose(rule(**other, steps=3).bid, expected, rtol=1e-9, atol=2 * SOLVER * price / market.k)
     np.testing.assert_allclose(
-        glft.value(*other, size=unit),
-        price * unit * glft.value(*one),
+        glft.value(**other),
+        price * unit * glft.value(**one),
         atol=2 * SOLVER * price * unit / market.k * (1 + market.A * horizon),
     )
 
@@ -380,9 +393,9 @@ def test_quotes_and_value_scale_with_the_units_of_price_time_and_size(market, ga
 @EXAMPLES
 @given(MARKETS, GAMMA, HORIZON)
 def test_quotes_depend_on_the_time_to_go_only(market, gamma, horizon):
-    table = glft.quotes(market, gamma, horizon, 4, 5)
+    table = glft.quotes(market, gamma=gamma, horizon=horizon, max_inventory=4, steps=5)
     for i, t in enumerate(table.times):
-        alone = glft.quotes(market, gamma, horizon - t, 4, 1)
+        alone = glft.quotes(market, gamma=gamma, horizon=horizon - t, max_inventory=4, steps=1)
         np.testing.assert_allclose(table.bid[i], alone.bid[0], rtol=0, atol=2 * SOLVER / market.k)
 
 
@@ -400,10 +413,10 @@ def powers(low, high):
     st.integers(1, 200),
 )
 def test_quotes_are_finite_and_ordered_whatever_the_parameters(market, gamma, horizon, Q):
-    quotes = glft.quotes(market, gamma, horizon, Q, 3)
+    quotes = glft.quotes(market, gamma=gamma, horizon=horizon, max_inventory=Q, steps=3)
     assert np.isfinite(quotes.bid[:, :-1]).all() and np.isfinite(quotes.ask[:, 1:]).all()
     assert np.all(np.diff(quotes.bid[:, :-1]) > -1e-8 / market.k * (1 + market.k * np.abs(quotes.bid[:, 1:-1])))
-    assert np.isfinite(glft.value(market, gamma, horizon, Q)).all()
+    assert np.isfinite(glft.value(market, gamma=gamma, horizon=horizon, max_inventory=Q)).all()
 
 
 @pytest.mark.parametrize(
@@ -429,19 +442,40 @@ def test_a_bad_argument_is_refused_by_name(rule, change, message):
         rule(**(arguments | change))
 
 
-@pytest.mark.parametrize("market", [None, TwoSidedMarket(2.0, Exponential(140.0, 1.5))])
+def test_a_two_sided_market_of_equal_exponentials_is_a_market():
+    market = Market(2.0, 140.0, 1.5, mu=0.1, impact=0.02, fee=-0.01)
+    sides = TwoSidedMarket(2.0, Exponential(140.0, 1.5), mu=0.1, impact=0.02, fee=-0.01)
+    for one in (market.bid, market.ask):
+        assert one == Exponential(140.0, 1.5)
+    problem = dict(gamma=0.1, horizon=1.0, max_inventory=4)
+    for rule in (glft.quotes, glft.tanh_quotes, glft.closed_form_quotes):
+        one, other = (rule(m, **problem, steps=2) for m in (market, sides))
+        np.testing.assert_array_equal(one.bid, other.bid)
+        np.testing.assert_array_equal(one.ask, other.ask)
+    np.testing.assert_array_equal(glft.value(market, **problem), glft.value(sides, **problem))
+    plain = replace(sides, impact=0.0)
+    one, other = (
+        avellaneda_stoikov.symmetric_quotes(m, **problem, steps=2) for m in (replace(market, impact=0.0), plain)
+    )
+    np.testing.assert_array_equal(one.bid, other.bid)
+    assert cartea_jaimungal.gain(sides, phi=0.1, max_inventory=3) == cartea_jaimungal.gain(
+        market, phi=0.1, max_inventory=3
+    )
+
+
+@pytest.mark.parametrize("market", [None, TwoSidedMarket(2.0, Exponential(140.0, 1.5), Logistic(140.0, 1.5, 0.0))])
 def test_models_of_exponential_intensities_refuse_any_other_market_by_name(market):
     for call in (
-        lambda: glft.quotes(market, 0.1, 1.0, 3, 2),
-        lambda: glft.value(market, 0.1, 1.0, 3),
-        lambda: glft.constants(market, 0.1),
-        lambda: avellaneda_stoikov.quotes(market, 0.1, 1.0, 3, 2),
-        lambda: cartea_jaimungal.quotes(market, 0.1, 0.1, 1.0, 3, 2),
-        lambda: cartea_jaimungal.gain(market, 0.1, 3),
-        lambda: liquidation.quotes(market, 0.1, 1.0, 3, 0.1, 2),
-        lambda: sensitivities.derivatives(market, 0.1, 1.0, 3, 2),
+        lambda: glft.quotes(market, gamma=0.1, horizon=1.0, max_inventory=3, steps=2),
+        lambda: glft.value(market, gamma=0.1, horizon=1.0, max_inventory=3),
+        lambda: constants(market, 0.1),
+        lambda: avellaneda_stoikov.quotes(market, gamma=0.1, horizon=1.0, max_inventory=3, steps=2),
+        lambda: cartea_jaimungal.quotes(market, phi=0.1, alpha=0.1, horizon=1.0, max_inventory=3, steps=2),
+        lambda: cartea_jaimungal.gain(market, phi=0.1, max_inventory=3),
+        lambda: liquidation.quotes(market, gamma=0.1, horizon=1.0, inventory=3, penalty=0.1, steps=2),
+        lambda: sensitivities.derivatives(market, gamma=0.1, horizon=1.0, max_inventory=3, steps=2),
     ):
-        with pytest.raises(ValueError, match=r"^market must be a Market \(exponential intensities\); got"):
+        with pytest.raises(ValueError, match=r"^market must be a Market, or a TwoSidedMarket of equal"):
             call()
 
 
@@ -449,5 +483,5 @@ def test_the_largest_flows_at_the_start_are_finite():
     """A start of ±600 times the largest eta, exp(300), would overflow. Far from the horizon v does not know its start:
     an impact of 400 moves the quotes by half of it, as a fee of 200 does."""
     market, plain = Market(0.0, 140.0, 1.5, fee=-399.0, impact=400.0), Market(0.0, 140.0, 1.5, fee=-199.0)
-    one, other = (glft.quotes(m, 0.0, 1.0, 3, 1) for m in (market, plain))
+    one, other = (glft.quotes(m, gamma=0.0, horizon=1.0, max_inventory=3, steps=1) for m in (market, plain))
     np.testing.assert_allclose(one.bid, other.bid, rtol=0, atol=1e-7)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from quantecon.markov import DiscreteDP
 from scipy.linalg import expm
 
-from mmlib.market_making import Market, cartea_jaimungal, evaluate, glft, hjb, simulate
-from mmlib.market_making.intensity import Exponential, Linear, Logistic, Measured, PowerLaw, TwoSidedMarket
+from mmlib.market_making import Market, TwoSidedMarket, cartea_jaimungal, evaluate, glft, hjb, simulate
+from mmlib.market_making.intensity import Exponential, Linear, Logistic, Measured, PowerLaw
 
 AS = Market(sigma=2.0, A=140.0, k=1.5)
 KNOTS = np.linspace(0.0, 3.0, 8)
@@ -140,7 +140,7 @@ def test_simulated_profit_less_the_penalty_is_the_value_and_the_gain(market):
 
     limit = hjb.policy_iteration(market, max_inventory=Q)
     runs = [
-        simulate.run(market, limit.quotes(h), paths=20_000, seed=s, scheme="continuous").profit
+        simulate.run(market, replace(limit, horizon=h).quotes, paths=20_000, seed=s, scheme="continuous").profit
         for h, s in ((1.0, 3), (3.0, 4))
     ]
     slope = (runs[1].mean() - runs[0].mean()) / 2
@@ -263,11 +263,22 @@ def test_the_taker_option_agrees_with_a_plain_dynamic_programme(kind):
         assert fine / coarse == pytest.approx(0.5, abs=0.1)
 
 
+def test_the_quotes_of_a_stationary_solution_need_a_horizon():
+    found = hjb.policy_iteration(AS, max_inventory=3, gamma=0.5, horizon=2.0, steps=4)
+    assert found.quotes.bid.shape == (4, 7) and found.quotes.horizon == 2.0
+    np.testing.assert_array_equal(found.quotes.ask[3], found.ask)
+    with pytest.raises(ValueError, match="horizon must be given to policy_iteration"):
+        replace(found, horizon=None).quotes  # noqa: B018
+    for change, name in ((dict(horizon=0.0), "horizon"), (dict(steps=0), "steps")):
+        with pytest.raises(ValueError, match=f"^{name} must be"):
+            hjb.policy_iteration(AS, max_inventory=3, gamma=0.5, **change)
+
+
 @pytest.mark.parametrize(("kind", "target"), [("flatten", 0), ("lot", 2)])
 def test_a_constant_taker_region_is_a_hard_limit(kind, target):
     """The free boundary found by the option is the limit L; the fixed-limit problem at L has the same gain."""
-    option = hjb.policy_iteration(AS, max_inventory=12, gamma=0.5, taker=kind, taker_cost=0.1)
-    quotes = option.quotes(1.0)
+    option = hjb.policy_iteration(AS, max_inventory=12, gamma=0.5, taker=kind, taker_cost=0.1, horizon=1.0)
+    quotes = option.quotes
     assert (quotes.limit, quotes.target, quotes.cost) == (2, target, 0.1)
     fixed = [
         hjb.policy_iteration(
@@ -477,7 +488,7 @@ def test_a_steep_drift_is_solved_although_the_maker_hardly_ever_returns_to_zero(
     """Against the largest eigenvalue of the linear equation, which has neither a march nor an anchor."""
     market = replace(AS, mu=mu)
     got = hjb.policy_iteration(market, max_inventory=5, gamma=0.1, xi=0.0)
-    assert got.gain == pytest.approx(cartea_jaimungal.gain(market, 0.2, 5), rel=1e-13)
+    assert got.gain == pytest.approx(cartea_jaimungal.gain(market, phi=0.2, max_inventory=5), rel=1e-13)
     assert got.value[5] == 0
     averse = hjb.policy_iteration(market, max_inventory=5, gamma=0.1)
     assert averse.gain < got.gain
@@ -486,7 +497,7 @@ def test_a_steep_drift_is_solved_although_the_maker_hardly_ever_returns_to_zero(
 @pytest.mark.parametrize("fee", [-100.0, 100.0, 1000.0])
 def test_extreme_fees_are_solved_while_rates_can_be_represented(fee):
     gain = hjb.policy_iteration(replace(AS, fee=fee), max_inventory=5, gamma=0.1, xi=0.0).gain
-    expected = cartea_jaimungal.gain(replace(AS, fee=fee), 0.2, 5) if fee < 200 else 0.0
+    expected = cartea_jaimungal.gain(replace(AS, fee=fee), phi=0.2, max_inventory=5) if fee < 200 else 0.0
     assert gain == pytest.approx(expected, rel=1e-12, abs=1e-15)
 
 

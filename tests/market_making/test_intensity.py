@@ -8,14 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import lambertw, wrightomega
 
-from mmlib.market_making import Quotes, evaluate, simulate
+from mmlib.market_making import Quotes, TwoSidedMarket, evaluate, simulate
 from mmlib.market_making.intensity import (
     Exponential,
     Linear,
     Logistic,
     Measured,
     PowerLaw,
-    TwoSidedMarket,
     premium,
     utility,
 )

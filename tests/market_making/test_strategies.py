@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmlib.market_making import Market, cartea_jaimungal, evaluate, glft, simulate, strategies
-from mmlib.market_making.intensity import Exponential, TwoSidedMarket
+from mmlib.market_making import Market, TwoSidedMarket, cartea_jaimungal, evaluate, glft, simulate, strategies
+from mmlib.market_making.intensity import Exponential
 
 MARKET = Market(sigma=2.0, A=140.0, k=1.5)
 GRID = dict(horizon=1.0, max_inventory=4, steps=3)
@@ -200,8 +200,13 @@ def test_an_array_where_one_number_is_meant_is_refused():
         ("liquidation_cost", lambda: evaluate.moments(market, quotes, liquidation_cost=many)),
         ("liquidation_cost", lambda: simulate.run(market, quotes, 10, liquidation_cost=many)),
         ("gamma", lambda: evaluate.certainty_equivalent(market, quotes, [0.1])),
-        ("size", lambda: glft.quotes(market, 0.1, 1.0, 3, 2, size=[1.0])),
-        ("phi", lambda: cartea_jaimungal.quotes(market, np.full(6, 0.1), 0.1, 1.0, 3, 2)),
+        ("size", lambda: glft.quotes(market, gamma=0.1, horizon=1.0, max_inventory=3, steps=2, size=[1.0])),
+        (
+            "phi",
+            lambda: cartea_jaimungal.quotes(
+                market, phi=np.full(6, 0.1), alpha=0.1, horizon=1.0, max_inventory=3, steps=2
+            ),
+        ),
         ("sigma", lambda: TwoSidedMarket([1, 2], Exponential(1.0, 1.0))),
         ("A", lambda: Exponential(np.array([1.0, 2.0]), 1.0)),
     ):

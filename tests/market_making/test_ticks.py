@@ -1,6 +1,11 @@
 """Quotes on the tick grid: CP-SAT against brute force, dynamic programming and policy iteration."""
 
+import importlib.util
+import os
+import signal
+import subprocess
 import sys
+import time
 from itertools import pairwise, product
 
 import numpy as np
@@ -8,11 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmlib.market_making import Market, cartea_jaimungal, hjb, ticks
+from mmlib.market_making import Market, _cp_sat, cartea_jaimungal, hjb, ticks
 
-pytest.importorskip("ortools", reason="OR-Tools is not installed (extra csp)")
-
+with_cp_sat = pytest.mark.skipif(
+    importlib.util.find_spec("ortools") is None, reason="OR-Tools is not installed (extra csp)"
+)
 MARKET = Market(sigma=2.0, A=140.0, k=1.5)
+#: A problem in which monotone quotes cost money, so that CP-SAT is asked
+TIED = dict(phi=0.2, tick=0.25, horizon=1.0, max_inventory=2, offsets=(0, 3), obligation=(1, 1), monotone=True)
 SMALL = dict(phi=0.2, tick=0.5, horizon=1.0, max_inventory=1, offsets=(0, 3))
 
 
@@ -29,7 +37,7 @@ def stationary_gain(market, q, bid, ask, phi, lot=1.0):
 
 
 def keeps(
-    bid, ask, q, half, monotone=True, min_spread=None, max_spread=None, obligation=None, max_rate=None, rate=None
+    bid, ask, q, half, monotone=False, min_spread=None, max_spread=None, obligation=None, max_rate=None, rate=None
 ):
     """The rules, from their words; `bid` and `ask` are offsets in ticks with None for "not quoted"."""
     far = [[10**6 if x is None else x for x in side] for side in (bid, ask)]
@@ -104,7 +112,8 @@ def label_setting(market, phi, tick, Q, last, obligation):
 
 RULES = [
     {},
-    dict(monotone=False),
+    pytest.param(dict(monotone=True), marks=with_cp_sat),
+    pytest.param(dict(monotone=True, obligation=(0, 1)), marks=with_cp_sat),
     dict(min_spread=4),
     dict(max_spread=2),
     dict(obligation=(0, 1)),
@@ -113,7 +122,7 @@ RULES = [
 ]
 
 
-@pytest.mark.parametrize("rules", RULES, ids=[" ".join(rule) or "grid only" for rule in RULES])
+@pytest.mark.parametrize("rules", RULES)
 @pytest.mark.parametrize(
     ("market", "mid"),
     [(MARKET, "tick"), (Market(2.0, 140.0, 1.5, mu=3.0, impact=0.1, fee=0.05), "half")],
@@ -135,29 +144,31 @@ def test_when_only_the_grid_binds_it_is_policy_iteration(tick):
     """Howard's iteration of `hjb` over the same distances, with xi = 0 and phi = gamma sigma²/2: its own kernel."""
     distances = tick * np.arange(13)
     theirs = hjb.policy_iteration(MARKET, max_inventory=4, gamma=0.1, xi=0.0, distances=distances)
-    ours = ticks.solve(MARKET, phi=0.2, tick=tick, horizon=1.0, max_inventory=4, offsets=(0, 12), monotone=False)
+    ours = ticks.solve(MARKET, phi=0.2, tick=tick, horizon=1.0, max_inventory=4, offsets=(0, 12))
     assert ours.value == pytest.approx(theirs.gain, rel=1e-10)
     np.testing.assert_allclose(ours.quotes.bid[0], theirs.bid, rtol=0, atol=1e-12)
     np.testing.assert_allclose(ours.quotes.ask[0], theirs.ask, rtol=0, atol=1e-12)
 
 
+@with_cp_sat
 @pytest.mark.parametrize("obligation", [(1, 2), (2, 1)])
 def test_where_monotone_quotes_cost_money_it_is_dynamic_programming(obligation):
     """Tight obligations inside and freedom outside set the two rules against each other; labels solve it exactly."""
     problem = dict(phi=0.2, tick=0.25, horizon=1.0, max_inventory=3, offsets=(0, 5), obligation=obligation)
-    found = ticks.solve(MARKET, **problem)
+    found = ticks.solve(MARKET, **problem, monotone=True)
     exact = label_setting(MARKET, 0.2, 0.25, 3, 5, obligation)
     assert found.status == "optimal"
     assert found.value <= exact + 2e-7
     assert found.value + found.gap >= exact - 1e-9
     assert found.value == pytest.approx(exact, rel=1e-6)
-    assert ticks.solve(MARKET, **problem, monotone=False).value > found.value + 1e-3
+    assert found.method == "CP-SAT"
+    assert ticks.solve(MARKET, **problem).value > found.value + 1e-3
 
 
 def test_a_finer_grid_tends_to_the_continuous_optimum_from_below():
     """The gain is flat at its maximum, so a tick costs O(tick²): halving it divides the loss by about 4. The loss of
     the nearest multiple is the mean of a square over phases, so the ratio of two ticks is only between 2 and 8."""
-    best = cartea_jaimungal.gain(MARKET, 0.2, 2)
+    best = cartea_jaimungal.gain(MARKET, phi=0.2, max_inventory=2)
     losses = []
     for tick in (0.4, 0.2, 0.1):
         offsets = (0, round(1.6 / tick))
@@ -229,9 +240,10 @@ def test_rules_that_conflict_are_named_and_no_others(rules, names):
         ticks.solve(MARKET, **SMALL, **rules)
 
 
+@with_cp_sat
 def test_an_ended_effort_returns_the_best_table_so_far_and_says_so():
     """The same table on every machine: the limit is deterministic. Its value is honest, and so is its bound."""
-    problem = dict(phi=0.2, tick=0.25, horizon=1.0, max_inventory=3, offsets=(0, 5), obligation=(2, 1))
+    problem = dict(phi=0.2, tick=0.25, horizon=1.0, max_inventory=3, offsets=(0, 5), obligation=(2, 1), monotone=True)
     early, again, full = (ticks.solve(MARKET, **problem, effort=e) for e in (1e-4, 1e-4, 30.0))
     assert early.status == "feasible"
     assert early.gap > 0
@@ -240,10 +252,14 @@ def test_an_ended_effort_returns_the_best_table_so_far_and_says_so():
     assert (early.value, early.bound) == (again.value, again.bound)
 
 
-def test_without_or_tools_the_error_names_the_extra(monkeypatch):
-    monkeypatch.setitem(sys.modules, "ortools.sat.python", None)
+def test_without_or_tools_the_error_names_the_extra(tmp_path, monkeypatch):
+    """Only the rule that needs it asks for it: a package `ortools` that holds nothing comes first on the path."""
+    (tmp_path / "ortools").mkdir()
+    (tmp_path / "ortools" / "__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ImportError, match=r"mmlib\[csp\]"):
-        ticks.solve(MARKET, **SMALL)
+        ticks.solve(MARKET, **TIED)
+    assert ticks.solve(MARKET, **{**TIED, "monotone": False}).status == "optimal"
 
 
 @pytest.mark.parametrize(
@@ -277,9 +293,10 @@ def test_a_wide_grid_whose_best_quotes_are_monotone_is_solved_at_once():
     assert found.value == pytest.approx(free.gain, rel=1e-9)
 
 
+@with_cp_sat
 def test_the_first_table_under_rules_that_bind_is_within_one_per_cent_of_the_best():
     """What dynamic programming finds before CP-SAT has any effort to spend; the best is proven with more."""
-    rules = dict(phi=0.2, tick=0.25, horizon=1.0, max_inventory=5, offsets=(0, 8), obligation=(2, 3))
+    rules = dict(phi=0.2, tick=0.25, horizon=1.0, max_inventory=5, offsets=(0, 8), obligation=(2, 3), monotone=True)
     first, best = (ticks.solve(MARKET, **rules, effort=effort) for effort in (1e-6, 30.0))
     assert best.status == "optimal"
     assert best.value * 0.99 <= first.value <= best.value <= first.bound
@@ -297,3 +314,72 @@ def test_the_first_table_under_rules_that_bind_is_within_one_per_cent_of_the_bes
 def test_pairs_that_are_none_and_offsets_out_of_reach_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         ticks.solve(MARKET, **SMALL | changes)
+
+
+HIGHS = """
+from mmlib.stock_loan import allocation
+one = allocation.Problem(
+    securities=["S"], pools=["P"], clients=["C"], price=[10.0], client_fee=[[100.0]], source_cost=[[10.0]],
+    demand=[[100.0]], supply=[[200.0]], eligible=[[[True]]], penalty=[[0.0]],
+)
+assert allocation.solve(one).gap < 1e-6
+"""
+CP_SAT = f"""
+from mmlib.market_making import Market, ticks
+assert ticks.solve(Market(2.0, 140.0, 1.5), **{TIED!r}).method == "CP-SAT"
+"""
+
+
+@with_cp_sat
+@pytest.mark.skipif(importlib.util.find_spec("highspy") is None, reason="highspy is not installed (extra loan)")
+@pytest.mark.parametrize("order", [HIGHS + CP_SAT, CP_SAT + HIGHS], ids=["HiGHS first", "CP-SAT first"])
+def test_an_allocation_and_cp_sat_work_in_one_process(order):
+    """OR-Tools and highspy each bring a HiGHS library; a process that loads both ends with a linker's error."""
+    done = subprocess.run([sys.executable, "-c", order], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+def state_and_parent(pid):
+    """From /proc: the state letter and the parent's id of a process; (None, None) when it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            state, parent = file.read().rpartition(")")[2].split()[:2]
+    except OSError:
+        return None, None
+    return state, int(parent)
+
+
+def until(condition, seconds=60):
+    """The condition's first true value, or its last."""
+    end = time.monotonic() + seconds
+    while not (value := condition()) and time.monotonic() < end:
+        time.sleep(0.05)
+    return value
+
+
+@with_cp_sat
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs /proc")
+@pytest.mark.parametrize("blow", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_the_search_ends_with_the_process_that_asked_for_it(blow):
+    """However the parent ends, while OR-Tools is being loaded or in the middle of a long search, its child goes too."""
+    long = TIED | dict(max_inventory=7, offsets=(-4, 12), obligation=(5, 3), effort=1e4)
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)" + CP_SAT.replace(
+        repr(TIED), repr(long)
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE)
+    try:
+        child = until(lambda: [p for p in os.listdir("/proc") if p.isdigit() and state_and_parent(p)[1] == parent.pid])
+        assert len(child) == 1
+        time.sleep(2)
+        parent.send_signal(blow)
+        parent.communicate(timeout=60)
+    finally:
+        parent.kill()
+    assert parent.returncode == -blow
+    assert until(lambda: state_and_parent(child[0])[0] in (None, "Z"))
+
+
+@with_cp_sat
+def test_a_search_that_dies_is_reported():
+    with _cp_sat.Solver() as solver, pytest.raises(RuntimeError, match="ended before it answered"):
+        solver.maximize(no_such_argument=1)

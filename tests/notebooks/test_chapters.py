@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 
+import _contents
 import nbformat
 import pytest
 import yaml
@@ -76,10 +77,59 @@ def test_only_the_writer_touched_the_file(path):
     assert all("execution" not in cell.metadata for cell in notebook.cells)
 
 
+@each_chapter
+def test_markdown_reads_well_in_jupyterlab_too(path):
+    """No MyST role, directive, target or comment: JupyterLab shows them as they are typed. Code spans may hold any."""
+    for cell in nbformat.read(path, as_version=4).cells:
+        if cell.cell_type == "markdown":
+            text = re.sub(r"^(```|~~~)[\w ]*\n.*?^\1\s*$", "", cell.source, flags=re.MULTILINE | re.DOTALL)
+            raw = re.findall(r"\{[\w:+.-]+\}`|^\s*:::|^\s*```\{|^\([\w-]+\)=$|^% ", text, flags=re.MULTILINE)
+            assert raw == [], cell.id
+
+
+@each_chapter
+def test_cells_that_only_draw_or_validate_are_folded(path):
+    for cell in code_cells(path):
+        if "plt.show()" in cell.source or "chapter.validating()" in cell.source:
+            assert "hide-input" in cell.metadata.get("tags", []), cell.id
+
+
+@each_chapter
+def test_no_number_is_printed_whose_sign_may_be_that_of_a_zero(path):
+    """`:+.1f` of an exact zero is +0.0 on one processor and -0.0 on another; `:z` or no plus keeps it."""
+    for cell in code_cells(path):
+        assert re.findall(r""":[^\w\s{}"']{0,2}\+[\d,._]*[a-zA-Z%]?\}|%\+""", cell.source) == [], cell.id
+        for output in cell.outputs:
+            text = "".join([output.get("text", ""), output.get("data", {}).get("text/plain", "")])
+            assert re.findall(r"(?<![\w.])[-+]0(?:\.0*)?(?![\w.])", text) == [], cell.id
+
+
+@each_chapter
+def test_bid_and_ask_have_their_colours_by_name(path):
+    """No colour of its own for a side: plotting.BID and plotting.ASK."""
+    for cell in code_cells(path):
+        assert re.findall(r"""color=["'](?:C\d|#\w+|red|blue|green)["']""", cell.source) == [], cell.id
+
+
 def test_the_book_has_every_chapter():
     toc = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text())
     listed = {entry["file"] for part in toc["parts"] for entry in part["chapters"]}
     assert {str(path.relative_to(ROOT).with_suffix("")) for path in CHAPTERS} <= listed
+
+
+def test_the_page_that_jupyterlab_opens_on_links_every_chapter_in_reading_order():
+    """Links read from the page itself; the order from the table of contents."""
+    linked = re.findall(r"\]\((.+?)\.ipynb\)", _contents.contents())
+    toc = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text())
+    listed = [entry["file"] for part in toc["parts"] for entry in part["chapters"]]
+    assert linked == [file.removeprefix("notebooks/") for file in listed if file.startswith("notebooks/")]
+    assert set(linked) == {str(path.relative_to(ROOT / "notebooks").with_suffix("")) for path in CHAPTERS}
+
+
+@each_chapter
+def test_the_contents_show_the_chapters_question(path):
+    line = _contents.line(str(path.relative_to(ROOT).with_suffix("")))
+    assert line.startswith("- [") and line.endswith("?")
 
 
 def test_the_picture_of_the_readme_is_the_books():

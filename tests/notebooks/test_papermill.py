@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from mmlib import chapter, cli
+from mmlib.cli import notebooks
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 CHAPTERS = sorted(str(path.relative_to(NOTEBOOKS).with_suffix("")) for path in NOTEBOOKS.glob("*/*.ipynb"))
@@ -44,11 +45,11 @@ def file(name):
 
 
 def parameters(name):
-    return {p.name: p.default for p in cli._parameters(file(name), cli._read(file(name)))}
+    return {p.name: p.default for p in notebooks.parameters(file(name), notebooks.read(file(name)))}
 
 
 def code(name):
-    return [cell["source"] for cell in cli._read(file(name))["cells"] if cell["cell_type"] == "code"]
+    return [cell["source"] for cell in notebooks.read(file(name))["cells"] if cell["cell_type"] == "code"]
 
 
 def results(path):

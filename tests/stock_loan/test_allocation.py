@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from mmlib.stock_loan import allocation, desk, duals
 from mmlib.stock_loan._allocation import decomposition, linear_program
-from mmlib.stock_loan.allocation import BP_DAY, Problem, income, replaced, round_lots, solve
+from mmlib.stock_loan.allocation import BP_DAY, Problem, income, round_lots, solve
 
 books = settings(max_examples=15, deadline=None, derandomize=True)
 few = settings(max_examples=5, deadline=None, derandomize=True)
@@ -63,7 +63,7 @@ def plus(problem, field, cell, step):
     """The problem with `step` added to one cell of a field."""
     values = np.array(getattr(problem, field), float)
     values[cell] += step
-    return replaced(problem, **{field: values})
+    return replace(problem, **{field: values})
 
 
 UNCOUPLED = dict(capital=np.inf, credit=np.inf, debit=np.inf)
@@ -325,7 +325,7 @@ def test_the_fee_floor_is_the_fee_at_which_a_new_share_begins_to_pay(seed):
     problem = book(seed, whole=False, penalty=0.0, concentration=1.0)
     demand, previous = problem.demand.copy(), problem.previous.copy()
     demand[empty], previous[empty[0], :, empty[1]] = 0.0, 0.0
-    problem = replaced(problem, demand=demand, previous=previous)
+    problem = replace(problem, demand=demand, previous=previous)
     solution = solve(problem, "monolithic")
     floor = duals.fee_floor(solution)[empty]
     if not np.isfinite(floor):
@@ -336,7 +336,7 @@ def test_the_fee_floor_is_the_fee_at_which_a_new_share_begins_to_pay(seed):
             continue
         fees, one = problem.client_fee.copy(), demand.copy()
         fees[empty], one[empty] = floor + above, 0.1
-        gained = solve(replaced(problem, client_fee=fees, demand=one), "monolithic").value - solution.value
+        gained = solve(replace(problem, client_fee=fees, demand=one), "monolithic").value - solution.value
         expected = max(above, 0.0) * 0.1 * problem.price[empty[0]] * BP_DAY
         assert gained == pytest.approx(expected, abs=5e-8)
 
@@ -367,7 +367,7 @@ def test_a_forbidden_lane_shows_what_permission_is_worth():
 def test_money_in_another_currency_moves_no_share(seed):
     """Prices and limits times 7: the same allocation value times 7, the same hurdle rates in bp."""
     problem = book(seed, whole=False)
-    other = replaced(problem, price=7 * problem.price, capital=7 * problem.capital, credit=7 * problem.credit,
+    other = replace(problem, price=7 * problem.price, capital=7 * problem.capital, credit=7 * problem.credit,
                     debit=7 * problem.debit)  # fmt: skip
     one, seven = solve(problem, "monolithic"), solve(other, "monolithic")
     assert seven.value == pytest.approx(7 * one.value, rel=1e-7, abs=1e-7)
@@ -538,7 +538,7 @@ def test_what_must_be_delivered_without_any_lane_is_a_conflict():
     )  # fmt: skip
     with pytest.raises(ValueError, match=r"mandatory of A, C = 5 \(5 shares short\)"):
         solve(problem)
-    empty = solve(replaced(problem, mandatory=0.0, capital=100.0))
+    empty = solve(replace(problem, mandatory=0.0, capital=100.0))
     assert duals.interval(empty, "coupling", "capital") == (0.0, 0.0)
 
 
@@ -613,7 +613,7 @@ def test_the_desk_earns_no_more_than_the_programme(desk_book):
     dollars = problem.price[:, None, None] * kept
     kept = kept * np.minimum(1, 1.4 * problem.debit / dollars.sum((0, 2)))[:, None]
     kept = kept * np.minimum(1, problem.credit / dollars.sum((0, 1)))
-    free = replaced(problem, concentration=1.0)
+    free = replace(problem, concentration=1.0)
     assert solve(free).value >= income(free, kept).sum() > 0
     assert solution.gap <= 1e-9
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mmlib.stock_loan import desk, sources
+from mmlib.stock_loan import _desk_limits, desk, sources
 from mmlib.stock_loan._schemas import COLUMNS, POOL_TYPES
 from mmlib.stock_loan.tables import as_of, signed_quantity
 
@@ -86,14 +86,136 @@ def test_client_demand_falls_from_monday_to_friday():
     assert weekday[0] > weekday[2] > weekday[4]
 
 
+def _wanted(book, date):
+    """Shares on loan at a fee at the close of a day, by name and pool."""
+    until = book.loans[book.loans["trade_date"] <= date]
+    until = until.assign(balance=signed_quantity(until)).groupby("loan_id")
+    loans = until[["security_id", "pool_id", "loan_fee"]].last().assign(balance=until["balance"].sum())
+    loans = loans[loans["loan_fee"] > 0]
+    return loans.pivot_table(index="security_id", columns="pool_id", values="balance", aggfunc="sum", fill_value=0)
+
+
+def _shares(book, date):
+    """Shares free or on loan at the close of a day, by name and pool."""
+    free = as_of(book.inventory, date, ["security_id", "pool_id"]).set_index(["security_id", "pool_id"])
+    until = book.loans[book.loans["trade_date"] <= date]
+    lent = signed_quantity(until).groupby([until["security_id"], until["pool_id"]]).sum()
+    shares = free["quantity_available"].add(lent, fill_value=0).rename("shares").reset_index()
+    return shares.pivot_table(index="security_id", columns="pool_id", values="shares", fill_value=0)
+
+
+def test_no_lender_is_above_its_part_of_a_name_on_any_day(book):
+    """Straight from the tables: a pool's loans that clients pay for, against its part of all of them in the name."""
+    part = book.pools.set_index("pool_id")["concentration_limit"]
+    assert (part < 1).sum() == 3
+    near = 0
+    for date in book.dates[::9]:
+        lent, shares = _wanted(book, date), _shares(book, date)
+        for pool in part.index[part < 1].intersection(lent.columns):
+            others = shares.drop(columns=pool).sum(axis=1).reindex(lent.index, fill_value=0) > 0
+            most = part[pool] * lent.sum(axis=1)
+            assert (lent[pool][others] <= most[others]).all(), (date, pool)
+            near += (lent[pool][others] > most[others] - 100).sum()
+    assert near > 50  # the limit is met often enough for the test to see it
+
+
+def _ledger(balance, pool, touched=0):
+    columns = {"balance": balance, "pool": pool, "security": 0, "covered": 0, "touched": touched}
+    return {name: np.array(np.broadcast_to(column, len(balance))) for name, column in columns.items()}
+
+
+@pytest.mark.parametrize(("other", "left"), [(False, [900, 100]), (True, [0, 100])])
+def test_a_lender_alone_in_a_name_is_not_limited(other, left):
+    """900 of 1,000 shares from a pool limited to three quarters: allowed if no other pool has any. The other 100 are
+    from a recalled loan. If another pool has shares but lends none, only 0 is three quarters of what is lent."""
+    ledger = _ledger([900, 100], [0, 0])
+    limits = _desk_limits.Limits(ledger, np.array([1]), np.array([[True, other]]), np.array([0.75, 1.0]))
+    nothing = np.zeros(0, dtype=np.int64)
+    limits.over(nothing, nothing)
+    _, back = limits.enforce(nothing, nothing, nothing, nothing)
+    assert list(ledger["balance"] - back) == left
+
+
+def test_what_is_above_a_limit_comes_from_other_pools_first():
+    """1,000 shares, 900 from a pool limited to three quarters: 200 must move (700 of 1,000 is the largest number of
+    round lots within 750); if only 100 can, 800 + 200 shares are left, of which 200 more must go: 600 of 800."""
+    ledger = _ledger([100, 900], [1, 0])
+    limits = _desk_limits.Limits(ledger, np.zeros(0, dtype=np.int64), np.array([[True, True]]), np.array([0.75, 1.0]))
+    nothing = np.zeros(0, dtype=np.int64)
+    loans, part = limits.over(nothing, nothing)
+    assert (list(loans), list(part), list(limits.headroom[0][:1])) == ([1], [200], [0])
+    one = np.array([0])
+    _, back = limits.enforce(one, one + 1, one + 200, one + 1)
+    assert list(ledger["balance"] - back) == [100, 700]
+    quantity, back = limits.enforce(one, one + 1, one + 100, one + 1)
+    assert list(quantity) == [100]
+    assert list(ledger["balance"] - back) == [100, 600]
+
+
+def test_the_newest_loans_go_first_and_one_that_had_a_partial_return_goes_whole():
+    """Loans of 300, 300 and 300 from the limited pool and 100 from another: 300 at most may stay."""
+    for touched, left in (([0, 0, 0, 0], [300, 0, 0, 100]), ([0, 0, 1, 0], [300, 0, 0, 100])):
+        ledger = _ledger([300, 300, 300, 100], [0, 0, 0, 1], touched)
+        limits = _desk_limits.Limits(ledger, np.zeros(0, int), np.array([[True, True]]), np.array([0.75, 1.0]))
+        nothing = np.zeros(0, dtype=np.int64)
+        _, back = limits.enforce(nothing, nothing, nothing, nothing)
+        assert list(ledger["balance"] - back) == left
+    ledger = _ledger([500, 200], [0, 1], [1, 0])  # 500 of 700 is within; 500 + 100 new from pool 0 is not
+    limits = _desk_limits.Limits(ledger, np.zeros(0, int), np.array([[True, True]]), np.array([0.5, 1.0]))
+    one = np.array([0])
+    quantity, back = limits.enforce(one, one, one + 100, one - 1)
+    assert (list(quantity), list(ledger["balance"] - back)) == ([0], [0, 200])
+
+
+def test_specials_bring_about_a_third_of_the_fees_though_they_are_few_of_the_loans():
+    """Sums over loans and days with Python's floats, over three books: the tail of the fees moves a single one."""
+    fees, paid, value = (pd.Series(0.0, index=["GC", "warm", "special"]) for _ in range(3))
+    for seed in range(3):
+        b = desk.book(securities=300, days=15, clients=8, seed=seed)
+        d = b.loans.assign(balance=signed_quantity(b.loans))
+        d = (
+            d.pivot_table(index="trade_date", columns="loan_id", values="balance", aggfunc="sum")
+            .reindex(b.dates)
+            .fillna(0)
+            .cumsum()
+        )
+        loans = b.loans.drop_duplicates("loan_id").set_index("loan_id")
+        close = b.closes.pivot_table(index="trade_date", columns="security_id", values="close")
+        dollars = (d * close[loans.loc[d.columns, "security_id"]].to_numpy()).sum()
+        bucket = loans["security_id"].map(b.securities.set_index("security_id")["bucket"]).reindex(d.columns)
+        fees += (dollars * loans.loc[d.columns, "loan_fee"]).groupby(bucket).sum()
+        paid += (dollars * loans.loc[d.columns, "borrow_fee"]).groupby(bucket).sum()
+        value += dollars.groupby(bucket).sum()
+    assert value["special"] / value.sum() < 0.08
+    assert 0.25 < fees["special"] / fees.sum() < 0.45
+    assert 0.35 < paid["special"] / paid.sum() < 0.55
+
+
+def test_more_is_sold_short_than_can_be_borrowed_now_and_then(book):
+    """Approved beyond what is free, and in some names on some days more is wanted than there is."""
+    q = book.locates
+    short = q.groupby(["trade_date", "security_id"])[["quantity_shorted", "quantity_settled"]].sum()
+    short = short[short.index.get_level_values(0) < book.dates[-1]]
+    assert 0.01 < (short["quantity_settled"] < short["quantity_shorted"]).mean() < 0.15
+    found = 0
+    for date in book.dates[10:80:10]:
+        wanted, shares = _wanted(book, date).sum(axis=1), _shares(book, date).sum(axis=1)
+        today = q[q["trade_date"] == date].groupby("security_id")["quantity_shorted"].sum()
+        wanted = wanted.add(today, fill_value=0)
+        found += (wanted > shares.reindex(wanted.index, fill_value=0)).any()
+    assert found >= 3
+
+
 def test_loans_come_in_merit_order(book):
     """A later pool is used only when every earlier one that may serve the client is empty in that name at the close,
-    unless the 140 % rule keeps a rehypothecation pool shut: those are left out of the comparison."""
+    unless a limit keeps it shut: rehypothecation pools (140 %) and limited lenders are left out of the comparison."""
     merit = book.pools.set_index("pool_id")["merit"]
     eligible = set(book.eligibility.itertuples(index=False, name=None))
     date = book.dates[40]
     free = as_of(book.inventory, date, ["security_id", "pool_id"])
+    limited = book.pools.query("concentration_limit < 1")["pool_id"]
     free = free[(free["quantity_available"] > 0) & ~free["pool_id"].str.startswith("RHY")]
+    free = free[~free["pool_id"].isin(limited)]
     first = {(r.security_id, r.pool_id) for r in free.itertuples()}
     new = book.loans[(book.loans["trade_date"] == date) & (book.loans["event"] == "new")]
     assert len(new) > 10
@@ -140,7 +262,7 @@ def test_recalls_end_within_three_trade_days_in_a_return_or_a_buy_in(book):
     assert ((wait >= 1) & (wait <= 3)).all()
 
 
-def test_the_squeeze_raises_price_fee_and_recalls_of_one_special():
+def test_the_squeeze_raises_price_and_fee_of_one_special():
     """Same seed with and without: one name differs in price, by a factor of about four at the peak."""
     calm, squeezed = (desk.book(60, 60, 6, seed=4, squeeze=on) for on in (False, True))
     price = [b.closes.set_index(["trade_date", "security_id"])["close"] for b in (calm, squeezed)]
@@ -150,8 +272,20 @@ def test_the_squeeze_raises_price_fee_and_recalls_of_one_special():
     assert calm.securities.set_index("security_id")["bucket"][name] == "special"
     fee = [b.closes[b.closes["security_id"] == name]["indicative_fee"].max() for b in (calm, squeezed)]
     assert 5 < fee[1] / fee[0] <= 12.1
-    recalled = [((b.loans["event"] == "recall") & (b.loans["security_id"] == name)).sum() for b in (calm, squeezed)]
-    assert recalled[1] > recalled[0]
+
+
+def test_more_is_recalled_and_bought_in_of_the_squeezed_name():
+    """Shares in the weeks of the squeeze, over three pairs of books of the same seed: a single name has few recalls."""
+    moved = np.zeros((2, 2))
+    for seed in (4, 5, 7):
+        pair = [desk.book(60, 40, 6, seed=seed, squeeze=on) for on in (False, True)]
+        close = [b.closes.set_index(["trade_date", "security_id"])["close"] for b in pair]
+        name = (close[1] / close[0]).groupby("security_id").max().idxmax()
+        for i, b in enumerate(pair):
+            events = b.loans[(b.loans["security_id"] == name) & b.loans["trade_date"].isin(b.dates[16:26])]
+            shares = events.groupby("event")["quantity"].sum()
+            moved[i] += shares.get("recall", 0), shares.get("buy-in", 0)
+    assert (moved[1] > moved[0]).all()
 
 
 def test_short_positions_are_the_loans_less_the_over_borrow(book):

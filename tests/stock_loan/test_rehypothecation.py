@@ -1,6 +1,7 @@
 """The 140 % rule: what the rules release, that the joint optimum is best, and what a dollar of debit is worth."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmlib.stock_loan import allocation, rehypothecation
-from mmlib.stock_loan.allocation import BP_DAY, Problem, income, replaced, solve
+from mmlib.stock_loan.allocation import BP_DAY, Problem, income, solve
 
 books = settings(max_examples=15, deadline=None, derandomize=True)
 
@@ -90,8 +91,8 @@ def test_a_dollar_of_debit_is_worth_1_4_times_the_price_of_the_row():
         price = 1.4 * solution.coupling()["price"].iloc[k] * BP_DAY
         step = np.zeros(3)
         step[k] = 1.0
-        more = solve(replaced(problem, debit=problem.debit + step)).value - solution.value
-        less = solution.value - solve(replaced(problem, debit=problem.debit - step)).value
+        more = solve(replace(problem, debit=problem.debit + step)).value - solution.value
+        less = solution.value - solve(replace(problem, debit=problem.debit - step)).value
         assert more - 1e-8 <= price <= less + 1e-8
 
 
@@ -111,13 +112,13 @@ def test_the_declaration_accounts_for_every_long(seed):
 
 def test_a_book_without_margin_clients_is_refused():
     with pytest.raises(ValueError, match="debit must be finite for at least one pool"):
-        rehypothecation.compare(replaced(margin_book(1), debit=np.inf))
+        rehypothecation.compare(replace(margin_book(1), debit=np.inf))
 
 
 def test_margin_longs_are_not_borrowed_on_term():
     problem = margin_book(1)
     with pytest.raises(ValueError, match="committed must be 0 in pool"):
-        rehypothecation.compare(replaced(problem, committed=0.1 * problem.supply))
+        rehypothecation.compare(replace(problem, committed=0.1 * problem.supply))
 
 
 def test_income_is_that_of_the_allocation_module():

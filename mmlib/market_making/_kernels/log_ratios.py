@@ -1,4 +1,4 @@
-"""The stiff equation of the log-ratios u_q = ln(v_q/v_{q+1}): extrapolated linearly implicit Euler for `glft`."""
+"""The stiff equation of the log-ratios u_q = ln(v_q/v_{q+1}): extrapolated linearly implicit Euler."""
 
 import numpy as np
 from numba import njit
@@ -8,10 +8,10 @@ ROWS = 9  # of the extrapolation table
 
 
 @njit(cache=True, error_model="numpy")
-def integrate(start, drive, eta, tau, symmetric):
+def integrate(start, drive, bid_eta, ask_eta, tau, symmetric):
     """Log-ratios u (m,) and ln v_0 from `start` and 0, at the increasing times to go `tau` (n,).
 
-    With the inflow g_q = eta (exp(−u_q) + exp(u_{q−1})) of level q from its neighbours in the equation of v,
+    With the inflow g_q = bid_eta exp(−u_q) + ask_eta exp(u_{q−1}) of level q from its neighbours in the equation of v,
 
         du_q/dtau = drive_q + g_q − g_{q+1},        d ln v_0/dtau = g_0,
 
@@ -19,7 +19,7 @@ def integrate(start, drive, eta, tau, symmetric):
     ("Seulex": Hairer & Wanner 1996, Solving Ordinary Differential Equations II, section IV.9): a step H is done with 1,
     2, 3, … Euler steps, and the results are extrapolated to infinitely many until the last two extrapolations agree to
     TOLERANCE; the next step is the one for which ROWS rows should be enough. If `symmetric`, the u are those of q >= 0,
-    and u_{−1} = −u_0.
+    and u_{−1} = −u_0. A side that never trades has eta = 0.
     """
     m, n = len(start), len(tau)
     ratios, log_v0 = np.empty((n, m)), np.empty(n)
@@ -27,16 +27,16 @@ def integrate(start, drive, eta, tau, symmetric):
     T = np.empty((ROWS, m + 1))  # the last diagonal of the extrapolation table, the best first
     flows, work = np.empty((3, m + 1)), np.empty((7, m + 1))
     t = 0.0
-    _flows(y, eta, symmetric, flows)
+    _flows(y, bid_eta, ask_eta, symmetric, flows)
     step = 0.01 / (np.max(np.abs(drive)) + np.max(flows[2]))
     for j in range(n):
         while t < tau[j]:
             H = min(step, tau[j] - t)
-            _flows(y, eta, symmetric, flows)
+            _flows(y, bid_eta, ask_eta, symmetric, flows)
             error = 0.0
             for rows in range(1, ROWS + 1):
                 T[rows - 1] = y
-                _euler(T[rows - 1], H / rows, rows, flows, drive, eta, symmetric, work)
+                _euler(T[rows - 1], H / rows, rows, flows, drive, bid_eta, ask_eta, symmetric, work)
                 # A row gains about one digit; when it seems to gain more than 1.5, the difference happened to vanish.
                 error = max(error / 30.0, _extrapolate(T, rows, y))
                 if rows > 1 and not TOLERANCE < error < np.inf:
@@ -57,15 +57,15 @@ def integrate(start, drive, eta, tau, symmetric):
 
 
 @njit(cache=True, error_model="numpy")
-def _flows(y, eta, symmetric, flows):
-    """Into the rows of `flows`: up_q = eta exp(−u_q), down_q = eta exp(u_q) and the inflows g_q, one more of these."""
+def _flows(y, bid_eta, ask_eta, symmetric, flows):
+    """Into the rows of `flows`: bid_eta exp(−u_q), ask_eta exp(u_q) and the inflows g_q, one more of these."""
     up, down, g = flows[0], flows[1], flows[2]
     m = len(y) - 1
     for i in range(m):
         g[i] = np.exp(y[i])
     for i in range(m):
-        up[i] = eta / g[i]
-        down[i] = eta * g[i]
+        up[i] = bid_eta / g[i] if bid_eta > 0.0 else 0.0  # g may underflow
+        down[i] = ask_eta * g[i]
     g[0] = 2.0 * up[0] if symmetric else up[0]
     for i in range(1, m):
         g[i] = up[i] + down[i - 1]
@@ -73,7 +73,7 @@ def _flows(y, eta, symmetric, flows):
 
 
 @njit(cache=True, error_model="numpy")
-def _euler(y, h, steps, flows, drive, eta, symmetric, work):
+def _euler(y, h, steps, flows, drive, bid_eta, ask_eta, symmetric, work):
     """`steps` linearly implicit Euler steps (1 − h J) dy = h f(y), in place; J from `flows`, those of the first y."""
     up, down, g = flows[0], flows[1], flows[2]
     lower, inverse, upper, dy = work[3], work[4], work[5], work[6]
@@ -89,7 +89,7 @@ def _euler(y, h, steps, flows, drive, eta, symmetric, work):
     upper[m - 1] = 0.0
     for s in range(steps):
         if s > 0:
-            _flows(y, eta, symmetric, work)
+            _flows(y, bid_eta, ask_eta, symmetric, work)
             g = work[2]
         x = 0.0
         for i in range(m):

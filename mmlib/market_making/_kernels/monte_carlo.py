@@ -9,12 +9,14 @@ own, since gathering is not vector work everywhere. The revaluation is drift·Σ
 sums are whole numbers.
 
 **Continuous.** The fills of a side are a unit Poisson process run at the side's cumulated rate (random time change): a
-clock holds the hazard left until the next fill, and runs down at the rate of the row and inventory. Row by row, with
-d = q − (q at the row's start) the mid's increment ΔW and ∫d dW are jointly normal given the fills:
+clock holds the hazard left until the next fill, and runs down at the rate of the row and inventory. The mid's increment
+over a row comes from a stream that no quote touches; inside the row the mid is the Brownian bridge to that increment,
+drawn at the fills. So mid, inventory and wealth are exact in law at every fill and time of the table. Between two of
+them, a to b with variance v = (size·q·sigma)²·wait, the wealth is a Brownian bridge too, and
 
-    ∫d dW = ΔW·D/h + √(∫d² ds − D²/h)·Z,      D = ∫d ds,  h the row's length,
+    max = (a + b + √((b − a)² + 2 v E))/2,      min = (a + b − √((b − a)² + 2 v E'))/2,       E, E' exponential,
 
-so two normals a row, from a stream that no quote touches, give mid and wealth on the table's times exactly in law.
+have its exact laws (E >= 2 (peak − a)(peak − b)/v if and only if a peak is passed: mostly nothing need be drawn).
 """
 
 import math
@@ -25,7 +27,9 @@ from numba import njit, prange
 from mmlib.numerics.streams import first_state, next_state, word
 
 LANES = 128
-MID, BID, ASK = 0, 1, 2  # streams of a path; the Bernoulli scheme takes all its words from the first
+MID, BID, ASK, BRIDGE, EXTREMES = 0, 1, 2, 3, 4  # streams of a path; the Bernoulli scheme takes its words from MID
+_OTHER_SEEDS = np.uint64(2**63)  # seeds end below it: the fifth stream is the MID of a seed that nobody can ask for
+_LONGEST = 53 * math.log(2.0)  # no draw of `_exponential` is above it
 _GUARDS = np.uint64(0x8000000080000000)
 
 
@@ -136,13 +140,29 @@ def _exponential(state, stream):
     return -math.log(float((_draw(state, stream) >> np.uint64(11)) + np.uint64(1)) * 2.0**-53)
 
 
+@njit(cache=True, inline="always")
+def _normal(state, stream):
+    radius = math.sqrt(2 * _exponential(state, stream))
+    return radius * math.cos(2 * math.pi * float(_draw(state, stream) >> np.uint64(11)) * 2.0**-53)
+
+
+@njit(cache=True, inline="always")
+def _beyond(state, level, a, b, variance):
+    """How far a Brownian bridge from a to b, of `variance` over its time, passes `level` upwards; 0 if it does not."""
+    from_a, from_b = level - a, level - b
+    if from_a > 0 and from_b > 0 and 2 * from_a * from_b > _LONGEST * variance:
+        return 0.0
+    rise = (b - a) ** 2 + 2 * variance * _exponential(state, EXTREMES)
+    return max((math.sqrt(rise) - from_a - from_b) / 2, 0.0)
+
+
 @njit(parallel=True, cache=True)
-def continuous(seed, paths, start, lowest, lengths, rates, spreads, tolls, landings, market, units, samples):
+def continuous(seed, paths, start, lowest, lengths, rates, spreads, tolls, landings, market, units, follow, samples):
     """Simulate the continuous-time scheme.
 
     Parameters
     ----------
-    seed, paths, start, lowest, samples : int
+    seed, paths, start, lowest, follow, samples
         As for `bernoulli`.
     lengths : ndarray, shape (n,)
         Length of the rows, time.
@@ -156,7 +176,7 @@ def continuous(seed, paths, start, lowest, lengths, rates, spreads, tolls, landi
     Returns
     -------
     money : ndarray, shape (4, paths)
-        Spread, revaluation, tolls, drawdown on the table's times.
+        Spread, revaluation, tolls, drawdown.
     counts : ndarray of int64, shape (3, paths)
         Inventory at the horizon, bid fills, ask fills.
     wealth, inventory, mid : ndarray, shape (samples, n + 1)
@@ -167,33 +187,50 @@ def continuous(seed, paths, start, lowest, lengths, rates, spreads, tolls, landi
     (bid_tolls, ask_tolls), (bid_to, ask_to) = tolls, landings
     mu, sigma, impact = market
     size, liquidation = units
-    money, counts = np.empty((4, paths)), np.empty((3, paths), np.int64)
+    money, counts = np.full((4, paths), np.nan), np.empty((3, paths), np.int64)
     sample_wealth, sample_mid = np.zeros((samples, steps + 1)), np.zeros((samples, steps + 1))
     sample_inventory = np.full((samples, steps + 1), start)
     for path in prange(paths):
-        state = np.empty((3, 2), np.uint64)
-        for stream in range(3):
+        state = np.empty((5, 2), np.uint64)
+        for stream in range(4):
             state[stream, 0], state[stream, 1] = first_state(seed, path, stream)
+        state[EXTREMES, 0], state[EXTREMES, 1] = first_state(np.uint64(seed) + _OTHER_SEEDS, path, MID)
         k = start - lowest
         bids, asks = 0, 0
         spread, revaluation, toll, mid, peak, fall = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
         bid_clock, ask_clock = _exponential(state, BID), _exponential(state, ASK)
         for i in range(steps):
-            h = lengths[i]
-            entered, left, area, square = k, h, 0.0, 0.0
+            left, first = lengths[i], True
+            radius = math.sqrt(2 * _exponential(state, MID))
+            angle = 2 * math.pi * float(_draw(state, MID) >> np.uint64(11)) * 2.0**-53
+            ahead = mu * left + sigma * math.sqrt(left) * radius * math.cos(angle)
+            mid += ahead
             while True:
                 bid_rate, ask_rate = bid_rates[i, k], ask_rates[i, k]
                 next_bid = bid_clock / bid_rate if bid_rate > 0 else math.inf
                 next_ask = ask_clock / ask_rate if ask_rate > 0 else math.inf
                 wait = min(left, next_bid, next_ask)
-                d = k - entered
-                area += d * wait
-                square += d * d * wait
                 bid_clock -= bid_rate * wait
                 ask_clock -= ask_rate * wait
+                move = ahead
+                if wait < left:
+                    normal = radius * math.sin(angle) if first else _normal(state, BRIDGE)
+                    move = ahead * (wait / left) + sigma * math.sqrt(wait * (1 - wait / left)) * normal
+                    first = False
+                held = size * (k + lowest)
+                before = spread + revaluation - toll
+                revaluation += held * move
+                if follow:
+                    wealth, variance = spread + revaluation - toll, (held * sigma) ** 2 * wait
+                    if variance > 0:
+                        fall += _beyond(state, fall - peak, -before, -wealth, variance)
+                        peak += _beyond(state, peak, before, wealth, variance)
+                    peak = max(peak, wealth)
+                    fall = max(fall, peak - wealth)
                 if wait == left:
                     break
                 left -= wait
+                ahead -= move
                 if next_bid <= next_ask:
                     bids += 1
                     spread += bid_spreads[i, k]
@@ -208,22 +245,18 @@ def continuous(seed, paths, start, lowest, lengths, rates, spreads, tolls, landi
                     k = ask_to[k]
                     mid += impact
                     ask_clock = _exponential(state, ASK)
-            radius = math.sqrt(2 * h * _exponential(state, MID))
-            angle = 2 * math.pi * float(_draw(state, MID) >> np.uint64(11)) * 2.0**-53
-            move = mu * h + sigma * radius * math.cos(angle)
-            residual = max(square / h - (area / h) ** 2, 0.0)  # a variance; below 0 by rounding only
-            held = entered + lowest
-            revaluation += size * ((held + area / h) * move + sigma * math.sqrt(residual) * radius * math.sin(angle))
-            mid += move
+                if follow:
+                    wealth = spread + revaluation - toll
+                    peak = max(peak, wealth)
+                    fall = max(fall, peak - wealth)
             if i == steps - 1:
                 toll += liquidation * abs(k + lowest)
-            wealth = spread + revaluation - toll
-            peak = max(peak, wealth)
-            fall = max(fall, peak - wealth)
             if path < samples:
-                sample_wealth[path, i + 1] = wealth
+                sample_wealth[path, i + 1] = spread + revaluation - toll
                 sample_mid[path, i + 1] = mid
                 sample_inventory[path, i + 1] = k + lowest
-        money[0, path], money[1, path], money[2, path], money[3, path] = spread, revaluation, toll, fall
+        money[0, path], money[1, path], money[2, path] = spread, revaluation, toll
+        if follow:
+            money[3, path] = max(fall, peak - (spread + revaluation - toll))
         counts[0, path], counts[1, path], counts[2, path] = k + lowest, bids, asks
     return money, counts, sample_wealth, sample_inventory, sample_mid

@@ -171,9 +171,12 @@ class Program:
         )
 
 
-def assemble(problem):
-    """The `Program` of an allocation `Problem`."""
-    lanes = _columns(problem)
+def assemble(problem, everything=False):
+    """The `Program` of an allocation `Problem`; with `everything` also lanes that no shares or no demand close today.
+
+    Those have upper bound 0 and change no optimum; their rows tell what a first share would be worth.
+    """
+    lanes = _columns(problem, everything)
     order = np.argsort(lanes["security"], kind="stable")
     lanes = {name: values[order] for name, values in lanes.items()}
     A, b, labels = _rows(problem, lanes)
@@ -198,7 +201,7 @@ def assemble(problem):
     )
 
 
-def _columns(problem):
+def _columns(problem, everything):
     """Lanes to clients (those of yesterday in two pieces, see `Problem`), to the street, and over-borrow."""
     p = problem
     parts = []
@@ -209,13 +212,13 @@ def _columns(problem):
         parts.append((s, k, c, gain, upper, np.broadcast_to(capped, s.shape)))
 
     most = np.minimum(p.supply[:, :, None], p.demand[:, None, :])
-    lane = p.eligible & (most > 0)
+    lane = p.eligible & (everything | (most > 0))
     gain, move = p.lane_gain(), 360 * p.turnover_cost[:, None, None]
     if p.previous is not None:
         kept = lane & (p.previous > 0) & (move > 0)
         add(kept, (gain + move)[kept], np.minimum(p.previous, most)[kept], capped=(p.previous <= most)[kept])
     add(lane, (gain - move)[lane], most[lane])
-    street = (p.external_fee > 0) & (p.supply > 0)
+    street = (p.external_fee > 0) & (everything | (p.supply > 0))
     add(street, (p.external_fee - p.source_cost)[street], p.supply[street], EXTERNAL)
     over = p.committed > 0
     add(over, -p.source_cost[over], p.committed[over], OVER_BORROW)
@@ -247,9 +250,8 @@ def _rows(problem, lanes):
     must = np.flatnonzero(served & (p.mandatory[s, client] > 0))
     add("mandatory", client, must, -1.0, -p.mandatory, cells(p.mandatory > 0))
     add("committed", k, np.flatnonzero(p.committed[s, k] > 0), -1.0, -p.committed)
-    for lender in np.flatnonzero(p.concentration < 1):
-        share = np.where(k == lender, 1.0, 0.0) - p.concentration[lender]
-        add("concentration", np.full(len(s), lender), np.flatnonzero(drawn), share, np.zeros_like(p.supply))
+    most = p.concentration_limit()
+    add("concentration", k, np.flatnonzero(drawn & np.isfinite(most[s, k])), 1.0, most)
     kind, security, index, b = map(np.concatenate, zip(*labels, strict=True))
     value, row, column = map(np.concatenate, zip(*entries, strict=True))
     order = np.argsort(security, kind="stable")
@@ -267,10 +269,10 @@ def _coupling(problem, lanes):
         uses.append(np.where(drawn, weight, 0.0))
         limits.append(p.capital)
         names.append("capital")
-    for pool in np.flatnonzero(np.isfinite(p.debit)):
-        uses.append(np.where(drawn & (k == pool), 1.0, 0.0))
-        limits.append(1.4 * p.debit[pool])
-        names.append(f"140 % of the debit behind {p.pools[pool]}")
+    for customer, (limit, mine) in p.margin_customers().items():
+        uses.append(np.where(drawn & mine[k], 1.0, 0.0))
+        limits.append(limit)
+        names.append(f"140 % of the debit behind {customer}")
     for client in np.flatnonzero(np.isfinite(p.credit)):
         uses.append(np.where(c == client, 1.0, 0.0))
         limits.append(p.credit[client])

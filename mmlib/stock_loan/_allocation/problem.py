@@ -1,6 +1,6 @@
 """The data of a day's allocation, checked: arrays over securities, pools and clients; `allocation` has the model."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -8,6 +8,7 @@ import pandas as pd
 from mmlib.checks import in_interval
 
 BP_DAY = 1e-4 / 360  #: a day of one basis point a year, act/360
+REHYPOTHECATION_LIMIT = 1.4  #: of a margin customer's net debit may be lent or pledged (SEC 15c3-3(a)(5), 8c-1)
 
 _FIELDS = {  # axes (security, pool, client); lowest and highest value, which ends are open; meaning
     "price": ("S", (0, np.inf, "left"), "price, currency"),
@@ -24,11 +25,12 @@ _FIELDS = {  # axes (security, pool, client); lowest and highest value, which en
     "turnover_cost": ("S", (0, np.inf, False), "cost of moving a loan, bp of value"),
     "capital_weight": ("KC", (0, np.inf, False), "risk weight of pool and client"),
     "external_weight": ("K", (0, np.inf, False), "risk weight of lending to the street"),
-    "concentration": ("K", (0, 1, "left"), "largest share of a lender in a name"),
+    "concentration": ("K", (0, 1, "left"), "largest part of a name's demand from one lender"),
+    "round_lot": ("S", (0, np.inf, "left"), "shares in a round lot"),
 }
 _LIMITS = {  # axes and meaning; inf: no limit
     "capital": ("", "risk-weighted assets, dollars"),
-    "debit": ("K", "net debit of the margin client behind the pool, dollars"),
+    "debit": ("K", "net debit of the margin customer behind the pool, dollars"),
     "credit": ("C", "credit limit, dollars"),
 }
 
@@ -59,17 +61,24 @@ class Problem:
     buy_in_cost, turnover_cost : array_like, shape (S,)
         bp of value, one-off.
     capital_weight : array_like, shape (K, C);  external_weight : array_like, shape (K,)
-        Risk weights.
+        Risk weights; those of clients may be NaN, unknown, where `capital` is inf.
     concentration : array_like, shape (K,)
-        Largest share of a pool in what is drawn of a name, in (0, 1]; 1: no limit.
+        Most of a name's demand that may come from a pool where another pool has shares too, in (0, 1]; 1: no limit.
+    round_lot : array_like, shape (S,)
+        Shares in a round lot, for `round_lots`.
     capital : float;  debit : array_like, shape (K,);  credit : array_like, shape (C,)
         Limits of the coupling rows, dollars; inf: no such row.
+    customer : sequence of str, shape (K,), optional
+        The margin customer behind each pool: the debit of a customer of several pools limits them together, and each
+        of them carries it. By default each pool is a customer of its own.
+    assumed : DataFrame, optional
+        Report of a `problem(book, date)`: the fees that no quote and no loan in force told, and what stood in.
 
     Raises
     ------
     ValueError
-        If a name repeats, a value is missing or out of range, mandatory exceeds demand or committed supply, or a pool
-        with supply may serve nobody; the message names the cell.
+        If a name repeats, a value is missing or out of range, mandatory exceeds demand or committed supply, two pools
+        of a customer have different debits, or a pool with supply may serve nobody; the message names the cell.
     """
 
     securities: tuple
@@ -92,19 +101,24 @@ class Problem:
     capital_weight: np.ndarray = 1.0
     external_weight: np.ndarray = 0.0
     concentration: np.ndarray = 1.0
+    round_lot: np.ndarray = 100.0
     capital: float = np.inf
     debit: np.ndarray = np.inf
     credit: np.ndarray = np.inf
+    customer: tuple | None = None
+    assumed: pd.DataFrame | None = None
 
     def __post_init__(self):
         for name in ("securities", "pools", "clients"):
             object.__setattr__(self, name, _names(name, getattr(self, name)))
+        unknown = ("capital_weight",) if np.all(np.isposinf(self.capital)) else ()  # then nobody asks for the weights
         for name, (axes, bounds, meaning) in _FIELDS.items():
-            self._set(name, axes, getattr(self, name), bounds, meaning)
+            self._set(name, axes, getattr(self, name), bounds, meaning, unknown=name in unknown)
         for name, (axes, meaning) in _LIMITS.items():
             given = np.asarray(getattr(self, name), float)
             self._set(name, axes, np.where(np.isposinf(given), 0.0, given), (0, np.inf, False), meaning)
             object.__setattr__(self, name, np.where(np.isposinf(given), np.inf, getattr(self, name)))
+        self._set_customer()
         if self.previous is not None:
             self._set("previous", "SKC", self.previous, (0, np.inf, False), "yesterday's allocation, shares")
         self._set_eligible()
@@ -124,6 +138,23 @@ class Problem:
         cost = self.source_cost + 360 * self.recall_probability * self.buy_in_cost[:, None]
         return (self.client_fee + self.penalty)[:, None, :] - cost[:, :, None]
 
+    def concentration_limit(self):
+        """Most that may be drawn of each pool's shares, α_k Σ_c d_sc, shape (S, K); inf where no limit holds.
+
+        A pool that is the only one with shares of a name has none: it takes nothing from the others.
+        """
+        has = self.supply > 0
+        rivals = has.sum(1, keepdims=True) - has > 0
+        limited = rivals & (self.concentration < 1)
+        return np.where(limited, np.outer(self.demand.sum(1), self.concentration), np.inf)
+
+    def margin_customers(self):
+        """Customer -> its limit in dollars, 1.4 of the debit, and the pools (a boolean array) that share it."""
+        behind, limited = np.array(self.customer, object), np.isfinite(self.debit)
+        names = dict.fromkeys(behind[limited])
+        pools = {name: limited & (behind == name) for name in names}
+        return {name: (REHYPOTHECATION_LIMIT * self.debit[mine][0], mine) for name, mine in pools.items()}
+
     def constant(self):
         """Part of the objective that no decision changes: penalty of all demand, Σ p τ x⁰; bp-dollars a year."""
         unmet = self.price @ (self.penalty * self.demand).sum(1)
@@ -133,7 +164,7 @@ class Problem:
     def _axes(self, axes):
         return [{"S": self.securities, "K": self.pools, "C": self.clients}[axis] for axis in axes]
 
-    def _set(self, name, axes, given, bounds, meaning):
+    def _set(self, name, axes, given, bounds, meaning, unknown=False):
         names = self._axes(axes)
         shape = tuple(map(len, names))
         values = np.asarray(given)
@@ -145,6 +176,7 @@ class Problem:
             raise ValueError(f"{name} must have shape {shape} ({meaning}); got {values.shape}") from None
         low, high, opened = bounds
         good = np.isfinite(values) & (values > low if opened else values >= low) & (values <= high)
+        good |= unknown & np.isnan(values)
         if not np.all(good):
             cell = tuple(np.argwhere(~good)[0])
             in_interval(f"{name}{self._cell(axes, cell)}", values[cell], low, high, open=opened, meaning=meaning)
@@ -167,6 +199,18 @@ class Problem:
             raise ValueError(f"eligible must let pool {self.pools[np.argmax(useless)]} serve a client; got none")
         object.__setattr__(self, "eligible", eligible)
 
+    def _set_customer(self):
+        customer = self.pools if self.customer is None else tuple(map(str, self.customer))
+        if len(customer) != len(self.pools):
+            raise ValueError(f"customer must have {len(self.pools)} names, one a pool; got {len(customer)}")
+        object.__setattr__(self, "customer", customer)
+        for name, (_, mine) in self.margin_customers().items():
+            if np.ptp(self.debit[mine]) > 0:
+                raise ValueError(
+                    f"debit must be the same for all pools of customer {name} (the debit is the customer's); got"
+                    f" {', '.join(f'{value:g}' for value in self.debit[mine])}"
+                )
+
     def _within(self, name, values, other, most, axes):
         over = np.argwhere(values > most)
         if len(over):
@@ -181,110 +225,3 @@ def _names(name, given):
     if not names or repeated:
         raise ValueError(f"{name} must be unique names, at least one; got {repeated[:3] if repeated else given!r}")
     return names
-
-
-def replaced(problem, **changes):
-    """The problem with some fields replaced, checked again."""
-    return Problem(**{field.name: getattr(problem, field.name) for field in fields(problem)} | changes)
-
-
-def problem(book, date, **terms):
-    """The `Problem` of a day of a desk's `tables.Book`, as if all loans were made anew at its close.
-
-    Demand is what each client has on loan (loans at fee 0 are over-borrow, which nobody wants) and what it sold short
-    that day; supply is what is available or on loan, less what is under recall. Fees are today's indicative fee plus
-    the client's markup and today's borrow fee of the pool, or where a feed does not say, those of the loans in force.
-    The limits are the margin clients' debits, the clients' credit limits and the pools' concentration limits. Names
-    without a close that day hold nothing and are left out.
-
-    Parameters
-    ----------
-    book : tables.Book
-    date : datetime-like
-        A trade date of the book.
-    terms
-        Fields of `Problem` that tables do not hold (capital, penalty, turnover_cost, ...) or that replace theirs.
-
-    Raises
-    ------
-    ValueError
-        If the date is not a trade date, or a fee or a debit that is needed is nowhere to be found.
-    """
-    from mmlib.stock_loan import tables  # pandera is needed for a desk's tables only
-
-    given, date = date, pd.to_datetime(date, errors="coerce")
-    if date not in book.dates:
-        raise ValueError(
-            f"date must be a trade date of the book, {book.dates[0]:%F} to {book.dates[-1]:%F}; got {str(given)!r}"
-        )
-    closes = book.closes[book.closes["trade_date"] == date]
-    index = {
-        "security_id": pd.Index(closes["security_id"]),
-        "pool_id": pd.Index(book.pools["pool_id"]),
-        "client_id": pd.Index(book.clients["client_id"]),
-    }
-    S, K, C = map(len, index.values())
-
-    def grid(frame, value, *columns):
-        """Sum of `value` over cells, an array over the given columns."""
-        total = np.zeros([len(index[column]) for column in columns])
-        np.add.at(total, tuple(index[column].get_indexer(frame[column]) for column in columns), value)
-        return total
-
-    loans = _open_loans(book.loans[book.loans["trade_date"] <= date], tables)
-    wanted = loans[loans["loan_fee"] > 0]
-    previous = grid(wanted, wanted["quantity"], "security_id", "pool_id", "client_id")
-    inventory = tables.as_of(book.inventory, date, ["security_id", "pool_id"])
-    inventory = inventory[inventory["security_id"].isin(index["security_id"])]
-    free = grid(inventory, inventory["quantity_available"], "security_id", "pool_id")
-    supply = free + grid(loans, loans["quantity"] - loans["recalled"], "security_id", "pool_id")
-    locates = book.locates[book.locates["trade_date"] == date]
-    demand = previous.sum(1) + grid(locates, locates["quantity_shorted"], "security_id", "client_id")
-    known = inventory[inventory["borrow_fee"].notna()]
-    quoted = np.full((S, K), np.nan)
-    quoted[tuple(index[column].get_indexer(known[column]) for column in ("security_id", "pool_id"))] = known[
-        "borrow_fee"
-    ]
-    fee = closes["indicative_fee"].to_numpy()[:, None] + book.clients["markup"].to_numpy()
-    allowed = book.eligibility
-    debits = tables.as_of(book.debits, date, ["client_id"]).set_index("client_id")["net_debit"]
-    owner = book.pools["client_id"]
-    unknown = (owner != "").to_numpy() & owner.map(debits).isna().to_numpy() & (supply.sum(0) > 0)
-    if unknown.any():
-        raise ValueError(
-            f"debits must have a row of {owner[unknown].iloc[0]} on or before {date:%F}: its shares are in pool"
-            f" {book.pools['pool_id'][unknown].iloc[0]}"
-        )
-    read = dict(
-        price=closes["close"].to_numpy(),
-        client_fee=_filled(fee, wanted, "loan_fee", grid, ("security_id", "client_id"), demand),
-        source_cost=_filled(quoted, loans, "borrow_fee", grid, ("security_id", "pool_id"), supply),
-        demand=demand,
-        supply=supply,
-        eligible=grid(allowed, 1.0, "pool_id", "client_id") > 0,
-        previous=previous,
-        capital_weight=np.broadcast_to(book.clients["risk_weight"].to_numpy(), (K, C)),
-        concentration=book.pools["concentration_limit"].to_numpy(),
-        debit=np.where(owner == "", np.inf, owner.map(debits).fillna(0.0)),
-        credit=book.clients["credit_limit"].fillna(np.inf).to_numpy(),
-    )
-    return Problem(**dict(zip(("securities", "pools", "clients"), index.values(), strict=True)) | read | terms)
-
-
-def _open_loans(events, tables):
-    """Loans open after `events`: ids, quantity, fees in force, and what of the quantity is under recall."""
-    events = events.assign(quantity=tables.signed_quantity(events), recalled=tables.under_recall(events))
-    by_loan = events.groupby("loan_id")
-    loans = by_loan[["security_id", "client_id", "pool_id", "loan_fee", "borrow_fee", "recalled"]].last()
-    loans["quantity"] = by_loan["quantity"].sum()
-    return loans[loans["quantity"] > 0]
-
-
-def _filled(fees, loans, column, grid, axes, needed):
-    """`fees`; where they are missing the average of the loans in force; else 0 where nothing is needed."""
-    weight = grid(loans, loans["quantity"], *axes)
-    average = np.divide(
-        grid(loans, loans["quantity"] * loans[column], *axes), weight, where=weight > 0, out=fees * np.nan
-    )
-    fees = np.where(np.isnan(fees), average, fees)
-    return np.where(np.isnan(fees) & (needed == 0), 0.0, fees)

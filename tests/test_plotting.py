@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from mmlib.stock_loan import pictures
+from mmlib import plotting
 
 
 def test_every_band_of_a_flow_is_as_wide_as_its_amount():
@@ -11,7 +11,7 @@ def test_every_band_of_a_flow_is_as_wide_as_its_amount():
     mpl.use("Agg")
     amounts = np.array([[3.0, 0.0, 1.0], [2.0, 5.0, 0.0]])
     ax = Figure().subplots()
-    pictures.flow(ax, amounts, ["a", "b"], ["x", "y", "z"])
+    plotting.flow(ax, amounts, ["a", "b"], ["x", "y", "z"])
     widths, ends = [], {0.0: [], 1.0: []}
     for band in ax.collections:
         (path,) = band.get_paths()
@@ -27,4 +27,4 @@ def test_every_band_of_a_flow_is_as_wide_as_its_amount():
 
 def test_a_negative_flow_is_refused():
     with pytest.raises(ValueError, match="amounts must be >= 0"):
-        pictures.flow(Figure().subplots(), [[-1.0]], ["a"], ["b"])
+        plotting.flow(Figure().subplots(), [[-1.0]], ["a"], ["b"])

@@ -1,0 +1,25 @@
+"""The command line: run a chapter of the book with parameters of your own.
+
+    mmlib chapters
+    mmlib run glft -p gamma 0.5 -p max_inventory 20 -o wide.ipynb --html
+
+Exit codes: 0 done; 1 the chapter refused a value or failed, or its output cannot be written; 2 the command was wrong;
+128 + number ended by that signal (130 for Ctrl-C).
+"""
+
+try:
+    import typer
+
+    from mmlib.cli import notebooks, run
+except KeyboardInterrupt:  # Ctrl-C before there is a command to end
+    raise SystemExit(130) from None
+
+app = typer.Typer(
+    help="Run the chapters of the book with parameters of your own.",
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+app.command()(notebooks.chapters)
+app.command(cls=run.Command)(run.run)

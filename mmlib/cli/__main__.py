@@ -1,0 +1,5 @@
+"""`python -m mmlib.cli`."""
+
+from mmlib.cli import app
+
+app()

@@ -1,0 +1,72 @@
+"""How a command ends before its time: refused in one line, or by a signal with its clean-up done."""
+
+import difflib
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+import typer
+
+#: Signals that ask a command to end; SIGHUP, of a closed terminal, is not known to every system.
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
+def refuse(message: str, code: int = 2) -> NoReturn:
+    """End the command with one line on stderr and an exit code."""
+    typer.echo(f"mmlib: {' '.join(message.split())}", err=True)
+    raise typer.Exit(code)
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A question to end a refusal of `word` with; "" where nothing known is close."""
+    close = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+@contextmanager
+def by_signal() -> Iterator[None]:
+    """A block that SIGINT, SIGTERM and SIGHUP end in the same way: its clean-up runs, then the exit is 128 + number.
+
+    What ends it comes as a KeyboardInterrupt; further signals are ignored while it cleans up. Signals that were
+    ignored before, as `nohup` and a shell's `&` have it, stay so.
+    """
+    received: list[int] = []
+
+    def end(number: int, frame: object) -> None:
+        received.append(number)
+        for other in SIGNALS:
+            signal.signal(other, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    try:
+        with _handled(end):
+            yield
+    except BaseException:  # an import that is interrupted may fail in a way of its own
+        if not received:
+            raise
+    if received:
+        raise typer.Exit(128 + received[0])
+
+
+@contextmanager
+def unbroken() -> Iterator[None]:
+    """A block, of milliseconds, that no signal breaks off."""
+    with _handled(signal.SIG_IGN):
+        yield
+
+
+@contextmanager
+def _handled(handler: Callable[[int, Any], None] | signal.Handlers) -> Iterator[None]:
+    before = {}
+    if threading.current_thread() is threading.main_thread():  # Python lets no other thread set handlers
+        before = {number: signal.getsignal(number) for number in SIGNALS}
+        before = {number: old for number, old in before.items() if old not in (signal.SIG_IGN, None)}
+    try:
+        for number in before:
+            signal.signal(number, handler)
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)

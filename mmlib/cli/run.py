@@ -1,0 +1,236 @@
+"""`mmlib run`: execute a chapter with parameters, keep the executed notebook, print its results.
+
+The cell of parameters is read first, and an unknown name or a value of the wrong type refused before a kernel starts;
+then papermill executes a copy with the values written in as literals, never as code. An output file is replaced only by
+a finished run: whole, with the mode of the file that was there, and through a link.
+"""
+
+import json
+import logging
+import os
+import stat
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from mmlib.cli import notebooks
+from mmlib.cli.ending import by_signal, did_you_mean, refuse, unbroken
+from mmlib.cli.notebooks import Parameter
+
+_OPTIONS = ("-p", "--parameter", "-o", "--output", "--html", "--help")
+
+
+class Command(TyperCommand):
+    """typer has no option that takes two values and repeats, so `-p NAME VALUE` is joined by a NUL before it parses."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Arguments with every `-p NAME VALUE` joined; a mistake is refused in one line."""
+        joined, rest = [], iter(args)
+        for token in rest:
+            if token in ("-p", "--parameter"):
+                token = _joined(next(rest, None), next(rest, None))
+            elif token.startswith("--parameter="):
+                token = _joined(token.removeprefix("--parameter="), next(rest, None))
+            elif token.startswith("-p"):
+                token = _joined(token.removeprefix("-p"), next(rest, None))
+            joined.append(token)
+        try:
+            return super().parse_args(ctx, joined)
+        except Exception as error:  # click's UsageError, of which typer may have a copy of its own
+            if not hasattr(error, "format_message"):
+                raise
+            refuse(f"{error.format_message().rstrip('.')}; see mmlib run --help")
+
+
+def _joined(name: str | None, value: str | None) -> str:
+    if name is not None and "=" in name:
+        refuse(f"-p takes a NAME and a VALUE, as in -p {name.replace('=', ' ', 1)}; got {name!r}")
+    if name is None or value is None or value in _OPTIONS:
+        refuse("-p takes a NAME and a VALUE" + (f"; got {name} and no value" if name else ""))
+    return f"--parameter={name}\0{value}"
+
+
+def run(
+    chapter: Annotated[str, typer.Argument(help="A chapter, like glft or market_making/glft, or a notebook's path.")],
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option("--parameter", "-p", metavar="NAME VALUE", help="Set a parameter; may be repeated."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="OUT.ipynb", help="By default the chapter's file name, in this folder."),
+    ] = None,
+    html: Annotated[bool, typer.Option("--html", help="Also write OUT.html, a page that needs no network.")] = False,
+) -> None:
+    """Execute a chapter with parameters, print its results and keep the executed notebook.
+
+    A list is given as JSON, true or false as such. Chapters themselves are never overwritten.
+    """
+    name, path = notebooks.find(chapter)
+    notebook = notebooks.read(path)
+    given = values(name, notebooks.parameters(path, notebook), parameter or [])
+    output = Path(path.name) if output is None else output
+    if output.suffix != ".ipynb":
+        refuse(f"OUT must end in .ipynb; got {str(output)!r}")
+    files = {file: _target(file, path) for file in ([output, output.with_suffix(".html")] if html else [output])}
+    with by_signal():
+        executed = execute(name, path, notebook, given)
+        import nbformat
+
+        from mmlib.chapter import read_results, shown
+
+        texts = {output: nbformat.writes(executed) + "\n"}
+        if html:
+            from mmlib.cli.page import page
+
+            texts[output.with_suffix(".html")] = page(executed, name)
+    with unbroken():
+        _save({files[file]: text for file, text in texts.items()})
+    results = read_results(executed)
+    width = max(map(len, results), default=0)
+    for result, value in results.items():
+        typer.echo(f"{result:{width}}  {shown(value)}")
+    typer.echo(f"written: {', '.join(map(str, files))}")
+
+
+def values(chapter: str, parameters: list[Parameter], pairs: list[str]) -> dict[str, Any]:
+    """Values by name from `NAME\\0VALUE` texts, each of the type of its parameter's default."""
+    defaults = {parameter.name: parameter.default for parameter in parameters}
+    found: dict[str, Any] = {}
+    for name, text in (pair.split("\0") for pair in pairs):
+        if name not in defaults:
+            has = f"; it has {', '.join(defaults)}" if defaults else ""
+            refuse(f"{chapter} has no parameter {name!r}{did_you_mean(name, defaults)}{has}")
+        if name in found:
+            refuse(f"parameter {name!r} is given twice")
+        found[name] = _convert(name, defaults[name], text)
+    return found
+
+
+def _convert(name: str, default: object, text: str) -> Any:
+    kinds: dict[type, tuple[str, Callable[[str], Any]]] = {
+        bool: ("true or false", lambda text: {"true": True, "false": False}[text.lower()]),
+        int: ("a whole number", int),
+        float: ("a number", float),
+        str: ("a text", str),
+        list: (f"a list as JSON, like {json.dumps(default, default=str)}", lambda text: _json_like(default, text)),
+    }
+    if type(default) not in kinds:
+        refuse(f"{name} cannot be set from the command line: its default is {default!r}")
+    kind, parse = kinds[type(default)]
+    try:
+        value = parse(text)
+        json.dumps(value, ensure_ascii=False).encode()  # bytes that are not UTF-8 cannot be kept in a notebook
+        return value
+    except (ValueError, KeyError, RecursionError):
+        refuse(f"{name} must be {kind}; got {text!r}")
+
+
+def _json_like(default: object, text: str) -> Any:
+    value = json.loads(text)
+    if not _alike(value, default):
+        raise ValueError
+    return value
+
+
+def _alike(value: object, default: object) -> bool:
+    """Whether `value` has the type of `default`; elements of a list those of any element of it, if it has some."""
+    if isinstance(default, list):
+        return isinstance(value, list) and all(not default or any(_alike(v, d) for d in default) for v in value)
+    return type(value) is type(default) or (type(value), type(default)) == (int, float)
+
+
+def _target(file: Path, notebook: Path) -> Path:
+    """The file that `file` is or, being a link, leads to; refused if it may not be written."""
+    if not os.path.isdir(file.parent):
+        refuse(f"cannot write {file}: its folder does not exist")
+    try:
+        file.stat()
+    except FileNotFoundError:
+        pass
+    except OSError as error:  # links in a circle, a name too long
+        refuse(f"cannot write {file}: {error.strerror}")
+    target = file.resolve()
+    if target.is_dir():
+        refuse(f"cannot write {file}: it is a folder")
+    if target == notebook:
+        refuse(f"{file} is the notebook to run; name another file with -o")
+    if notebooks.NOTEBOOKS in target.parents:
+        refuse(f"{file} would lie among the book's chapters; name a file elsewhere with -o")
+    if target.exists() and not os.access(target, os.W_OK):
+        refuse(f"cannot write {file}: it is write-protected")
+    try:
+        handle, name = tempfile.mkstemp(prefix=".mmlib-", dir=target.parent)  # only to see that it can be done
+        os.close(handle)
+        os.unlink(name)
+    except OSError as error:
+        refuse(f"cannot write {file}: {error.strerror}")
+    return target
+
+
+def _save(texts: Mapping[Path, str]) -> None:
+    """Write all files or none: beside themselves first, then each in the place and with the mode of the old one."""
+    written: dict[Path, str] = {}
+    file = None
+    try:
+        for file, text in texts.items():
+            handle, written[file] = tempfile.mkstemp(prefix=".mmlib-", dir=file.parent)
+            with open(handle, "w", encoding="utf-8") as stream:
+                stream.write(text)
+                stream.flush()
+                os.fsync(handle)
+            os.chmod(written[file], _mode(file))
+        for file, temporary in list(written.items()):
+            os.replace(temporary, file)
+            del written[file]
+    except OSError as error:
+        refuse(f"cannot write {file}: {error.strerror}", code=1)
+    finally:
+        for temporary in written.values():
+            os.unlink(temporary)
+
+
+def _mode(file: Path) -> int:
+    """The mode that `file` has, or that a new file gets."""
+    if file.exists():
+        return stat.S_IMODE(file.stat().st_mode)
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return 0o666 & ~mask
+
+
+def execute(name: str, path: Path, notebook: dict[str, Any], given: dict[str, Any]) -> Any:
+    """The executed notebook, an nbformat node; ends the command if it cannot be executed."""
+    os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")  # or every kernel prints a warning about it
+    logging.getLogger("papermill").setLevel(logging.CRITICAL)  # all it says is said here
+    sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]  # jsonschema does without it; it imports seconds
+    import papermill
+    from jupyter_client.kernelspec import NoSuchKernel
+
+    kernel = notebook["metadata"].get("kernelspec", {}).get("name", "python3")
+    try:
+        return papermill.execute_notebook(
+            str(path).replace("{", "{{").replace("}", "}}"),  # papermill formats paths
+            None,
+            given,
+            kernel_name=kernel,
+            language="python",
+            progress_bar={"desc": name, "disable": None, "leave": False},
+            extra_arguments=["--log-level=CRITICAL"],
+        )
+    except papermill.PapermillExecutionError as error:
+        where = "" if error.ename == "BadParameter" else f"cell {error.exec_count} failed with {error.ename}: "
+        refuse(f"{name}: {where}{error.evalue}", code=1)
+    except NoSuchKernel:
+        refuse(
+            f"{name} needs the Jupyter kernel {kernel!r}, which is not installed; `pip install ipykernel` has python3"
+        )
+    except RuntimeError as error:  # the kernel died
+        refuse(f"{name}: {error} (out of memory?)", code=1)
+    except OSError as error:  # its files cannot be written
+        refuse(f"{name}: the kernel cannot be started: {error.strerror or error}", code=1)

@@ -1,0 +1,134 @@
+"""Generators of Markov chains on a line: the action of exp(hL) on vectors, whatever the rates, compiled.
+
+From state q the chain jumps to `up_to[q]` at rate `up[q]` and to `down_to[q]` at rate `down[q]`; L has these jumps off
+the diagonal. It is tridiagonal but for its first and last rows, which may each jump to any state. The entries may be
+tilted, L_qr → L_qr e^(z g), with real or imaginary z, and so may be complex.
+
+Rates that span many orders of magnitude rule out Taylor series and explicit steps. Cauchy's integral over Talbot's
+cotangent contour around the spectrum (constants of Trefethen, Weideman & Schmelzer 2006), with nodes s and weights w,
+gives
+
+    exp(hL) y = y + h φ(hL) Ly,        φ(z) = (e^z − 1)/z ≈ Σ (w/s) / (s − z),
+
+one tridiagonal solve per node whatever the rates. With 30 nodes φ is exact to 7e-15 on the negative real axis, where
+the spectrum of a birth-and-death chain lies, and to 7e-14 within ½ of it (more nodes amplify rounding). In this form
+an error is relative to the change over h, not to y.
+"""
+
+import numpy as np
+from numba import njit
+
+
+def _contour(n):
+    """The `n` nodes s and weights w/s, those above the real axis first; the others are their conjugates."""
+    theta = np.arange(1, n, 2) * np.pi / n
+    s = n * (0.5017 * theta / np.tan(0.6407 * theta) - 0.6122 + 0.2645j * theta)
+    slope = n * (0.5017 / np.tan(0.6407 * theta) - 0.5017 * 0.6407 * theta / np.sin(0.6407 * theta) ** 2 + 0.2645j)
+    weights = np.exp(s) * slope / (1j * n) / s
+    return np.append(s, s.conj()), np.append(weights, weights.conj())
+
+
+NODES, WEIGHTS = _contour(30)
+#: For real L and y half the nodes do: the others add the conjugate, so twice the real part is the sum.
+REAL_NODES, REAL_WEIGHTS = NODES[:15], 2 * WEIGHTS[:15]
+
+
+@njit(cache=True)
+def jump_matrix(up, up_to, down, down_to, diagonal):
+    """L as three diagonals, and one possible far entry in its first and in its last row: rows, columns and values."""
+    m = len(diagonal)
+    left, centre, over = np.zeros(m, up.dtype), diagonal.astype(up.dtype), np.zeros(m, up.dtype)
+    ends, far, far_value = np.array([0, m - 1]), np.array([0, m - 1]), np.zeros(2, up.dtype)
+    for q in range(m):
+        for value, to in ((up[q], up_to[q]), (down[q], down_to[q])):
+            if to == q:
+                centre[q] += value
+            elif to == q + 1:
+                over[q] += value
+            elif to == q - 1:
+                left[q] += value
+            else:
+                end = 0 if q == 0 else 1
+                far[end], far_value[end] = to, value
+    return left, centre, over, ends, far, far_value
+
+
+@njit(cache=True)
+def transposed(matrix):
+    left, centre, over, rows, columns, value = matrix
+    below, above = np.zeros_like(left), np.zeros_like(over)
+    below[1:], above[:-1] = over[:-1], left[1:]
+    return below, centre, above, columns, rows, value
+
+
+@njit(cache=True)
+def resolvent(s, h, matrix, right):
+    """Solve (s − hL) x = right in place, by elimination; the far entries come in by the Woodbury formula."""
+    left, centre, over, rows, columns, value = matrix
+    m = len(centre)
+    ahead, pivot = np.empty(m, np.complex128), np.empty(m, np.complex128)
+    for q in range(m):
+        pivot[q] = 1 / (s - h * centre[q] + (h * left[q] * ahead[q - 1] if q > 0 else 0))
+        ahead[q] = -h * over[q] * pivot[q]
+    _sweep(h, left, ahead, pivot, right)
+    if value[0] != 0 or value[1] != 0:
+        first, last = np.zeros(m, np.complex128), np.zeros(m, np.complex128)
+        first[rows[0]], last[rows[1]] = h * value[0], h * value[1]
+        _sweep(h, left, ahead, pivot, first)
+        _sweep(h, left, ahead, pivot, last)
+        i, j = columns
+        a, b, c, d = 1 - first[i], -last[i], -first[j], 1 - last[j]
+        y, z, det = right[i], right[j], a * d - b * c
+        for q in range(m):
+            right[q] += ((d * y - b * z) * first[q] + (a * z - c * y) * last[q]) / det
+
+
+@njit(cache=True)
+def _sweep(h, left, ahead, pivot, right):
+    """Substitute forward and back with the factors of the tridiagonal part."""
+    m = len(pivot)
+    right[0] *= pivot[0]
+    for q in range(1, m):
+        right[q] = (right[q] + h * left[q] * right[q - 1]) * pivot[q]
+    for q in range(m - 2, -1, -1):
+        right[q] -= ahead[q] * right[q + 1]
+
+
+@njit(cache=True)
+def phi(h, matrix, y, s, weights):
+    """h φ(hL) y, complex, shape (m,)."""
+    m = len(y)
+    out, x = np.zeros(m, np.complex128), np.empty(m, np.complex128)
+    for node in range(len(s)):
+        for q in range(m):
+            x[q] = h * y[q]
+        resolvent(s[node], h, matrix, x)
+        for q in range(m):
+            out[q] += weights[node] * x[q]
+    return out
+
+
+@njit(cache=True)
+def largest_eigenvalue_bound(matrix):
+    """Gershgorin's bound for L made symmetric, sqrt(L_qr L_rq); a far entry counts as it stands."""
+    left, centre, over, _, _, far_value = matrix
+    m, coupling, bound = len(centre), 0.0, -np.inf
+    for q in range(m):
+        row = centre[q] + coupling
+        coupling = np.sqrt(over[q]) * np.sqrt(left[q + 1]) if q < m - 1 else 0.0
+        row += coupling + (far_value[0] if q == 0 else 0.0) + (far_value[1] if q == m - 1 else 0.0)
+        bound = max(bound, row)
+    return bound
+
+
+@njit(cache=True)
+def width(matrix):
+    """Bound of the distance of the spectrum from the real axis, by Gershgorin as in `largest_eigenvalue_bound`."""
+    left, centre, over, _, _, far_value = matrix
+    m, coupling, bound = len(centre), 0.0, 0.0
+    for q in range(m):
+        row = abs(centre[q].imag) + coupling
+        coupling = abs((np.sqrt(over[q]) * np.sqrt(left[q + 1])).imag) if q < m - 1 else 0.0
+        row += coupling + (abs(far_value[0]) if q == 0 else 0.0) + (abs(far_value[1]) if q == m - 1 else 0.0)
+        bound = max(bound, row)
+    return bound
