@@ -1,7 +1,7 @@
 """One way to more cores: a Dask client, on this machine or of a cluster that exists.
 
-    with cluster.client() as client:                              # this machine, a process a core
-    with cluster.client("tcp://scheduler:8786") as client:        # a cluster, of any size
+with cluster.client() as client:                              # this machine, a process a core
+with cluster.client("tcp://scheduler:8786") as client:        # a cluster, of any size
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Writes the synthetic histories of this folder: balance.csv (dollars on loan in one name) and flows.csv (shares a day).
+"""Writes this folder's synthetic histories: balance.csv (dollars on loan in one name) and flows.csv (shares a day).
 
     python data/forecast/make.py
 

@@ -277,7 +277,9 @@ def allocated(problem: allocation.Problem, committed, demands) -> np.ndarray:
 def _demand(terms, demand):
     d = np.atleast_2d(checks.nonnegative("demand", demand, "shares", array=True))
     if d.ndim != 2 or d.shape[1] != len(terms.price) or not len(d):
-        raise ValueError(f"demand must have a column for each of {len(terms.price)} names; got shape {np.shape(demand)}")
+        raise ValueError(
+            f"demand must have a column for each of {len(terms.price)} names; got shape {np.shape(demand)}"
+        )
     return d
 
 

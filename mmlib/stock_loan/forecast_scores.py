@@ -7,6 +7,7 @@ buckets of Syntetos, Boylan & Croston (2005) part series by the mean interval be
 squared coefficient of variation of their sizes (0.49).
 """
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +17,8 @@ from mmlib import checks
 from mmlib.stock_loan._forecast_models.intervals import adapt, conformal
 
 __all__ = [
-    "adapt", "adi_cv2", "bucket", "conformal", "coverage_band", "crps", "diebold_mariano", "mase", "pinball", "rmsse", "scale",
+    "adapt", "adi_cv2", "bucket", "conformal", "coverage_band", "crps", "diebold_mariano", "mase", "pinball",
+    "rmsse", "scale",
 ]  # fmt: skip
 
 
@@ -69,7 +71,7 @@ def crps(actual: float, quantiles, levels) -> float:
         cuts = [a, b]
         if left < actual < right:
             cuts.insert(1, a + (b - a) * (actual - left) / (right - left))
-        for low, high in zip(cuts[:-1], cuts[1:], strict=True):
+        for low, high in pairwise(cuts):
             at = np.array([low, (low + high) / 2, high])
             gap = actual - (left + (right - left) * (at - a) / (b - a))
             loss = at * gap if gap[1] >= 0 else (at - 1) * gap
@@ -113,7 +115,9 @@ def diebold_mariano(differences, horizon: int = 1) -> Comparison:
     return Comparison(statistic, float(2 * stats.t.sf(abs(statistic), n - 1)))
 
 
-def coverage_band(n: int, level: float, calibration: int | None = None, confidence: float = 0.95) -> tuple[float, float]:
+def coverage_band(
+    n: int, level: float, calibration: int | None = None, confidence: float = 0.95
+) -> tuple[float, float]:
     """Where the share covered of `n` days must lie if an interval's level is right: exact central band.
 
     Binomial; with `calibration` scores behind one split conformal interval beta-binomial, since the coverage given them
@@ -134,7 +138,7 @@ def coverage_band(n: int, level: float, calibration: int | None = None, confiden
 
 
 def adi_cv2(values) -> tuple[float, float]:
-    """Mean interval between demands, n over the days with demand, and CV² of their sizes (ddof 0); NaN without demand."""
+    """Mean interval between demands, n over days with demand, and CV² of the sizes (ddof 0); NaN without demand."""
     values = _vector("values", values)
     sizes = values[values != 0]
     if not len(sizes):

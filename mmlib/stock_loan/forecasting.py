@@ -223,10 +223,10 @@ def roll(
     if callable(model):
         forward, back = TRANSFORMS[transform]
         history = pd.Series(forward(history.to_numpy(float)), history.index, name=history.name)
-        fitted = model(history.iloc[: first], **options)
+        fitted = model(history.iloc[:first], **options)
     else:
         back = np.asarray
-        fitted = fit(model, history.iloc[: first], transform=transform, **options)
+        fitted = fit(model, history.iloc[:first], transform=transform, **options)
     found = np.empty((count, horizon, len(levels)))
     for i in range(count):
         if i and hasattr(fitted, "update"):

@@ -1,9 +1,9 @@
 """Histories to forecast: the two that are shipped, and yours.
 
-    histories.balance()                    # dollars on loan in one synthetic name: a stock, nearly a random walk
-    histories.balance("occ.csv", "GME")    # a file of the OCC's balances
-    histories.flows()                      # shares asked for, days × names: flows, which go back to a level
-    histories.flows("shares.csv")          # a date column, then a column a name
+histories.balance()                    # dollars on loan in one synthetic name: a stock, nearly a random walk
+histories.balance("occ.csv", "GME")    # a file of the OCC's balances
+histories.flows()                      # shares asked for, days × names: flows, which go back to a level
+histories.flows("shares.csv")          # a date column, then a column a name
 """
 
 from pathlib import Path

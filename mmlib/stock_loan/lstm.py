@@ -35,11 +35,15 @@ class Network:
         """Quantiles of the next value, shape (n,), from `values` (at least a window) and the weekday of the next day."""
         window = np.asarray(values[-self.window :], float)
         mean, sd = window.mean(), window.std() or 1.0
-        steps = np.concatenate([((window - mean) / sd)[:, None], np.tile(np.eye(5)[weekday % 5], (self.window, 1))], axis=1)
+        steps = np.concatenate(
+            [((window - mean) / sd)[:, None], np.tile(np.eye(5)[weekday % 5], (self.window, 1))], axis=1
+        )
         w = self.weights
         h = c = np.zeros(w["lstm.weight_hh_l0"].shape[1])
         for x in steps:
-            gates = w["lstm.weight_ih_l0"] @ x + w["lstm.bias_ih_l0"] + w["lstm.weight_hh_l0"] @ h + w["lstm.bias_hh_l0"]
+            gates = (
+                w["lstm.weight_ih_l0"] @ x + w["lstm.bias_ih_l0"] + w["lstm.weight_hh_l0"] @ h + w["lstm.bias_hh_l0"]
+            )
             i, f, g, o = np.split(gates, 4)
             c = _sigmoid(f) * c + _sigmoid(i) * np.tanh(g)
             h = _sigmoid(o) * np.tanh(c)
@@ -86,7 +90,13 @@ def _sigmoid(x):
 
 
 def train(
-    histories: Sequence[pd.Series], *, window: int = 30, hidden: int = 32, epochs: int = 10, batch: int = 256, seed: int = 0
+    histories: Sequence[pd.Series],
+    *,
+    window: int = 30,
+    hidden: int = 32,
+    epochs: int = 10,
+    batch: int = 256,
+    seed: int = 0,
 ) -> Network:
     """A network trained on every window of every history.
 
@@ -140,7 +150,9 @@ def _windows(history, window):
     mean, sd = past.mean(1, keepdims=True), past.std(1, keepdims=True)
     sd[sd == 0] = 1.0
     days = np.repeat(np.eye(5)[weekday[window:]][:, None], window, axis=1)
-    return np.concatenate([((past - mean) / sd)[:, :, None], days], axis=2), (values[window:, None] - mean)[:, 0] / sd[:, 0]
+    return np.concatenate([((past - mean) / sd)[:, :, None], days], axis=2), (values[window:, None] - mean)[:, 0] / sd[
+        :, 0
+    ]
 
 
 def model(y, calendar, horizon, kept, *, window=30, hidden=32, epochs=10, seed=0) -> Any:

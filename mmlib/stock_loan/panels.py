@@ -87,7 +87,11 @@ def forecast(
     horizon, chunk = checks.integer("horizon", horizon, least=1), checks.integer("chunk", chunk, least=1)
     if transform is not None:
         checks.choice("transform", transform, ("log", "log1p"))
-    if not isinstance(demand, pd.DataFrame) or not isinstance(demand.index, pd.DatetimeIndex) or not demand.columns.is_unique:
+    if (
+        not isinstance(demand, pd.DataFrame)
+        or not isinstance(demand.index, pd.DatetimeIndex)
+        or not demand.columns.is_unique
+    ):
         raise ValueError("demand must be a DataFrame on a DatetimeIndex, its columns the names, each once")
     names = [str(name) for name in demand.columns]
     if not names or len(set(names)) < len(names):

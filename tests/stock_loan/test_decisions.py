@@ -42,7 +42,9 @@ def test_three_days_on_paper():
     cost = decisions.pre_borrow([100, 150, 120], [120, 100, 120], [50, 40, 45], shortage=300, excess=60)
     assert cost == pytest.approx([0.3 / 3.6, 0.12 / 3.6, 0], abs=1e-15)
     assert round(cost.mean(), 7) == 0.0388889
-    weekend = decisions.pre_borrow([100, 150, 120], [120, 100, 120], [50, 40, 45], shortage=300, excess=60, days=[3, 1, 1])
+    weekend = decisions.pre_borrow(
+        [100, 150, 120], [120, 100, 120], [50, 40, 45], shortage=300, excess=60, days=[3, 1, 1]
+    )
     assert weekend[0] == pytest.approx(0.25)
 
 
@@ -71,7 +73,7 @@ def test_the_worked_example_of_two_stages(pool, quantity, rp, eev, vss, ws, dual
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10**6))
 def test_pieces_in_order_of_income_per_dollar_are_the_linear_programme(seed):
-    """scipy's HiGHS on the whole two-stage programme, on random books; and each dual is a re-solve with a dollar more."""
+    """scipy's HiGHS on the whole two-stage programme, on random books; each dual by re-solving."""
     rng = np.random.default_rng(seed)
     names, scenarios = rng.integers(1, 5), rng.integers(1, 6)
     fee = rng.uniform(1, 10, names)
@@ -159,7 +161,8 @@ def test_a_pre_borrow_in_the_whole_allocation():
 
     problem = allocation.Problem(
         securities=["A"], pools=["street"], clients=["fund"], price=np.array([10.0]), demand=np.array([[100.0]]),
-        supply=np.array([[500.0]]), client_fee=np.array([[300.0]]), source_cost=np.array([[100.0]]), eligible=np.array([[True]]),
+        supply=np.array([[500.0]]), client_fee=np.array([[300.0]]), source_cost=np.array([[100.0]]),
+        eligible=np.array([[True]]),
     )  # fmt: skip
     values = decisions.allocated(problem, np.array([[200.0]]), [[[100.0]], [[300.0]]])
     bp = 10 / 360 / 1e4
@@ -207,7 +210,8 @@ def test_the_dollars_of_the_real_balance_to_the_cent():
 
     def rolled(lag):
         return [
-            forecasting.roll(m, history, first=122, levels=[*levels, 0.5], transform="log", lag=lag)[:, 0] for m in models
+            forecasting.roll(m, history, first=122, levels=[*levels, 0.5], transform="log", lag=lag)[:, 0]
+            for m in models
         ]
 
     naive, scaled, rolling = rolled(0)
@@ -231,7 +235,10 @@ def test_the_dollars_of_the_real_balance_to_the_cent():
             assert (ratio, low, high) == pytest.approx((0.812, 0.69, 0.97), abs=0.012)
     naive, scaled, rolling = rolled(1)
     demand, last = balance[123:], naive[:, -1]
-    late = [decisions.pre_borrow(q, demand, 1.0, shortage=300, excess=60) for q in (last, scaled[:, 0], 1.2 * last, rolling[:, 0])]
+    late = [
+        decisions.pre_borrow(q, demand, 1.0, shortage=300, excess=60)
+        for q in (last, scaled[:, 0], 1.2 * last, rolling[:, 0])
+    ]
     assert [late[0].mean(), late[1].mean()] == pytest.approx([3319.18, 3091.80], abs=0.005)
     assert [late[2].sum() / late[0].sum(), late[3].sum() / late[0].sum()] == pytest.approx([0.843, 0.875], abs=5.1e-4)
     ratio, low, high = decisions.ratio_interval(late[1], late[0])

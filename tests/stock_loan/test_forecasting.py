@@ -170,7 +170,9 @@ def test_prophet_is_prophet(walk):
 
     logging.getLogger("cmdstanpy").disabled = True
     short = walk.iloc[-80:]
-    direct = Prophet(weekly_seasonality=True, yearly_seasonality=False, daily_seasonality=False, uncertainty_samples=300)
+    direct = Prophet(
+        weekly_seasonality=True, yearly_seasonality=False, daily_seasonality=False, uncertainty_samples=300
+    )
     direct.fit(pd.DataFrame({"ds": short.index, "y": np.log(short.to_numpy())}), algorithm="Newton")
     after = short.index[-1] + pd.offsets.BDay(1)
     state = np.random.get_state()  # noqa: NPY002
@@ -255,7 +257,7 @@ def test_the_table_by_hand(walk):
 
 
 def test_split_conformal_covers_within_its_beta_binomial_band():
-    """Exchangeable errors round a known mean: 199 scores, 500 days, 90 %: .846 to .944 (printed in the literature's law)."""
+    """Exchangeable errors round a known mean: 199 scores, 500 days, 90 %: .846 to .944."""
     from mmlib.stock_loan.forecast_scores import conformal
 
     rng = np.random.default_rng(11)
@@ -312,7 +314,9 @@ def test_a_bad_history_is_named(history, words):
 def test_a_short_history_says_what_the_model_needs(model):
     options = {"transform": None}
     with pytest.raises(ValueError, match="history must have"):
-        forecasting.fit(model, series([1, 2]) if model not in ("naive", "croston", "sba", "tsb") else series([0]), **options)
+        forecasting.fit(
+            model, series([1, 2]) if model not in ("naive", "croston", "sba", "tsb") else series([0]), **options
+        )
 
 
 def test_a_constant_history_is_forecast_as_it_is_and_the_result_says_so():

@@ -69,13 +69,17 @@ def arima(y, calendar, horizon, kept, *, order=None, seasonal_order=(0, 0, 0, 0)
             candidates = [tuple(order)] if order is not None else [tuple(each) for each in orders]
             need("arima", y, 3 * max(sum(each) for each in candidates) + sum(seasonal_order[:3]) * 2 + 10)
             fits = [
-                api.ARIMA(y, order=each, seasonal_order=seasonal_order, trend=trend if not each[1] or trend != "c" else "n").fit()
+                api.ARIMA(
+                    y, order=each, seasonal_order=seasonal_order, trend=trend if not each[1] or trend != "c" else "n"
+                ).fit()
                 for each in candidates
             ]
             best = min(fits, key=lambda fit: fit.aic)
             kept = (best.model.order, best.params)
         order, parameters = kept
-        results = api.ARIMA(y, order=order, seasonal_order=seasonal_order, trend=trend).filter(parameters, cov_type="none")
+        results = api.ARIMA(y, order=order, seasonal_order=seasonal_order, trend=trend).filter(
+            parameters, cov_type="none"
+        )
         ahead = results.get_forecast(horizon)
         point, sd = np.asarray(ahead.predicted_mean), np.asarray(ahead.se_mean)
     start = order[1] + seasonal_order[1] * seasonal_order[3]

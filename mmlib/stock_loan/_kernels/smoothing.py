@@ -38,7 +38,7 @@ def level_sse(y, alpha, free):
 
 @njit(cache=True)
 def best_level(y, free):
-    """α in [1e-4, 1] with the least sum of squares: the best of 33 values, then a golden section between its neighbours."""
+    """α in [1e-4, 1] with the least sum of squares: 33 values, then a golden section round the best."""
     count, best, at = 33, np.inf, 0
     grid = 1e-4 + (1 - 1e-4) * np.arange(count) / (count - 1)
     for i in range(count):
