@@ -3,7 +3,8 @@
     python data/forecast/make_rolling.py           # needs the extras "forecast" and "deep"
 
 Every twelfth origin from day 350 on, in logarithms, the model fitted (Prophet, by Newton) or trained (LSTM, once, on
-the first 350 days) on what was known. Rounded to five digits, which Prophet's hold on every processor; the LSTM's hold two.
+the first 350 days) on what was known. Rounded to five digits, which Prophet's hold on every
+processor; the LSTM's hold two.
 """
 
 from pathlib import Path

@@ -4,7 +4,8 @@
 expected is least at the quantile of demand of level shortage/(shortage + excess) (Arrow, Harris & Marschak 1951).
 
 **Two stages.** A share borrowed now costs `cost`; when demand d is known, up to `spot_limit` more can be had at `spot`;
-a share lent earns `fee`; the pre-borrow is limited by a pool of money, Σ price·q <= pool. In a scenario the income of q,
+a share lent earns `fee`; the pre-borrow is limited by a pool of money, Σ price·q <= pool. In a scenario the income of
+q,
 
     fee min(d, q) + (fee − spot)⁺ min(limit, (d − q)⁺) − cost q,
 
@@ -155,8 +156,8 @@ class Decision(NamedTuple):
 class Comparison(NamedTuple):
     """The stochastic solution beside the one for mean demand and beside perfect information, dollars a day.
 
-    `vss` and `eev` have two values: where the problem for mean demand has several solutions, the worst and the best that
-    were found by taking ties in the one order and in the other.
+    `vss` and `eev` have two values: where the problem for mean demand has several solutions, the worst and the best
+    that were found by taking ties in the one order and in the other.
     """
 
     stochastic: Decision
@@ -224,8 +225,8 @@ def compare(terms: Terms, demand, probability=None) -> Comparison:
     """The stochastic solution, the solution for mean demand judged on the scenarios, and that of each scenario alone.
 
     RP = max mean income; EEV = mean income of the pre-borrow for mean demand; VSS = RP − EEV; WS = mean of the best
-    incomes of each scenario; EVPI = WS − RP. Arguments as in `solve`. On the scenarios it was chosen for, the stochastic
-    solution cannot lose: for an honest VSS judge it on others (`vss_interval`).
+    incomes of each scenario; EVPI = WS − RP. Arguments as in `solve`. On the scenarios it was chosen for, the
+    stochastic solution cannot lose: for an honest VSS judge it on others (`vss_interval`).
     """
     d = _demand(terms, demand)
     p = _probability(d, probability)

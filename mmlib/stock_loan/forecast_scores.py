@@ -1,9 +1,9 @@
 """Scores of forecasts: absolute and quantile errors, scaled; and whether one model is better than another.
 
 MASE and RMSSE divide by the mean absolute, or squared, change over a season of the training part alone (Hyndman &
-Koehler 2006). The pinball loss of a quantile q at level τ is max(τ (y−q), (τ−1)(y−q)); its mean over many levels is half
-the CRPS. `crps` is exact for the piecewise linear quantile function through the given points, flat outside them. The
-buckets of Syntetos, Boylan & Croston (2005) part series by the mean interval between demands, ADI (1.32), and the
+Koehler 2006). The pinball loss of a quantile q at level τ is max(τ (y−q), (τ−1)(y−q)); its mean over many levels is
+half the CRPS. `crps` is exact for the piecewise linear quantile function through the given points, flat outside them.
+The buckets of Syntetos, Boylan & Croston (2005) part series by the mean interval between demands, ADI (1.32), and the
 squared coefficient of variation of their sizes (0.49).
 """
 

@@ -3,10 +3,10 @@
     network = lstm.train([history_1, history_2, …], seed=0)              # needs the extra "deep" (torch)
     forecasting.evaluate(history, {"lstm": network.forecaster}, first=500, levels=[0.05, 0.5, 0.95], transform="log1p")
 
-A window of `window` values, less its mean and over its standard deviation, and the weekday of the next day go through one
-LSTM layer and a linear one to seven quantiles, the first and steps that cannot be negative, so that they never cross.
-Trained by Adam on the mean pinball loss. Levels between the seven are interpolated; beyond them the outermost slope is
-continued in normal quantiles. Days further ahead are forecast with the medians of the days before.
+A window of `window` values, less its mean and over its standard deviation, and the weekday of the next day go through
+one LSTM layer and a linear one to seven quantiles, the first and steps that cannot be negative, so that they never
+cross. Trained by Adam on the mean pinball loss. Levels between the seven are interpolated; beyond them the outermost
+slope is continued in normal quantiles. Days further ahead are forecast with the medians of the days before.
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ class Network:
     window: int
 
     def quantiles(self, values: np.ndarray, weekday: int, levels: np.ndarray) -> np.ndarray:
-        """Quantiles of the next value, shape (n,), from `values` (at least a window) and the weekday of the next day."""
+        """Quantiles of the next value, shape (n,), from `values` (at least a window) and its weekday."""
         window = np.asarray(values[-self.window :], float)
         mean, sd = window.mean(), window.std() or 1.0
         steps = np.concatenate(
@@ -107,7 +107,8 @@ def train(
     window, hidden, epochs, batch : int
         Days seen, units of the layer, passes over the data, windows in a step.
     seed : int
-        Of the weights and of the order of windows. The same machine gives the same network; another one, about the same.
+        Of the weights and of the order of windows. The same machine gives the same network; another one, about the
+        same.
 
     Raises
     ------

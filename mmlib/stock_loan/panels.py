@@ -8,9 +8,9 @@ one with the lower AIC, all on the days after the fifth. A name whose history ca
 and NaN for numbers; the others go on.
 
 Names are sent in chunks, of 50 or more since a message costs as much as a name. A finished chunk's names are written to
-a journal beside `path`, a line each; when all are there the table is written by renaming, in the order of the names, and
-the journal goes. The same call after a kill reads the journal and does the rest; the bytes are the same, on any number of
-workers.
+a journal beside `path`, a line each; when all are there the table is written by renaming, in the order of the names,
+and the journal goes. The same call after a kill reads the journal and does the rest; the bytes are the same, on any
+number of workers.
 """
 
 import hashlib

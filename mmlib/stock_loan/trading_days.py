@@ -5,8 +5,8 @@
 
 Holidays by rule (New Year, King, Washington, Good Friday, Memorial Day, Juneteenth from 2022, Independence Day, Labor
 Day, Thanksgiving, Christmas; a New Year on a Saturday is not made up for), and the closures that no rule foresees, by
-list. Weekdays, month and quarter ends and index rebalances follow from the calendar. Dividend record dates are announced
-ahead: the caller gives them.
+list. Weekdays, month and quarter ends and index rebalances follow from the calendar. Dividend record dates are
+announced ahead: the caller gives them.
 """
 
 from collections.abc import Iterable
@@ -22,9 +22,18 @@ from mmlib import checks
 #: Names that `regressors` knows.
 KNOWN = ("weekday", "month_end", "quarter_end", "rebalance", "record")
 #: Days closed for mourning, storms and attacks.
-CLOSED = (
-    "2001-09-11 2001-09-12 2001-09-13 2001-09-14 2004-06-11 2007-01-02 2012-10-29 2012-10-30 2018-12-05 2025-01-09"
-).split()
+CLOSED = [
+    "2001-09-11",
+    "2001-09-12",
+    "2001-09-13",
+    "2001-09-14",
+    "2004-06-11",
+    "2007-01-02",
+    "2012-10-29",
+    "2012-10-30",
+    "2018-12-05",
+    "2025-01-09",
+]
 
 
 @cache

@@ -44,8 +44,8 @@ def rolling_quantile(y, calendar, horizon, kept, *, window=120):
 def ewma_quantile(y, calendar, horizon, kept, *, window=120, decay=0.94, variance=None):
     """As `rolling_quantile`, but of changes over the scale known before each, times the scale now.
 
-    s² ← λs² + (1−λ)r² with λ = `decay`, from `variance` or, if None, that of the first 20 changes (ddof 0); where these do not vary, as
-    before a name's first demand, that of all known changes.
+    s² ← λs² + (1−λ)r² with λ = `decay`, from `variance` or, if None, that of the first 20 changes (ddof 0); where these
+    do not vary, as before a name's first demand, that of all known changes.
     """
     window = checks.integer("window", window, least=2, meaning="changes")
     decay = checks.in_interval("decay", decay, 0, 1, open=True)
