@@ -17,6 +17,7 @@ def prophet(y, calendar, horizon, kept, *, seed=0, samples=1000, **settings):
     `settings` go to `prophet.Prophet`. Quantiles are those of `samples` draws of its predictive law; its draws come
     from numpy's global generator, which is seeded with `seed` and put back. A new day means a new fit.
     """
+    logging.getLogger("prophet.plot").disabled = True  # it would say that plotly is missing
     library = optional.load("prophet", "forecast", "Prophet's forecasts")
     logging.getLogger("cmdstanpy").disabled = True
     need("prophet", y, 20)
