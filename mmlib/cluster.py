@@ -45,7 +45,7 @@ def client(scheduler: str | None = None, workers: int | None = None) -> Iterator
         return
     count = checks.integer("workers", os.cpu_count() if workers is None else workers, least=1, meaning="processes")
     local = distributed.LocalCluster(
-        n_workers=count, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=40
+        n_workers=count, threads_per_worker=1, processes=True, dashboard_address="127.0.0.1:0", silence_logs=40
     )
     with local, distributed.Client(local, set_as_default=False) as connected:
         yield connected
