@@ -125,7 +125,7 @@ def _results(chunks, settings, scheduler, workers) -> Iterator[dict]:
     with cluster.client(scheduler, workers) as client:
         futures = [client.submit(forecast_chunk, each, **settings, pure=False, retries=2) for each in chunks]
         try:
-            for future in as_completed(futures):
+            for future in as_completed(futures, loop=client.loop):
                 yield future.result()
                 future.release()
         finally:

@@ -12,6 +12,7 @@ from mmlib.stock_loan import forecasting, histories, lstm
 def deep(test):
     """Run by `make deep`, and there only with torch."""
     absent = importlib.util.find_spec("torch") is None
+    test = pytest.mark.filterwarnings("ignore")(test)  # of torch's own imports
     return pytest.mark.deep(pytest.mark.skipif(absent, reason="torch is not installed (extra deep)")(test))
 
 
