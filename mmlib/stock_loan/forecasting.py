@@ -50,10 +50,16 @@ MODELS: dict[str, Callable] = {
     "prophet": libraries.prophet,
     "lstm": lstm.model,
 }
+#: Models of sizes and intervals, which work in the demand's own unit whatever the transform.
+IN_UNITS = ("croston", "sba", "tsb")
 #: Members of the model "median".
 MEMBERS = ("naive", "moving_average", "ses", "theta", "ar")
 #: A transform and its inverse.
-TRANSFORMS = {None: (np.asarray, np.asarray), "log": (np.log, np.exp), "log1p": (np.log1p, np.expm1)}
+TRANSFORMS: dict[str | None, tuple[Callable, Callable]] = {
+    None: (np.asarray, np.asarray),
+    "log": (np.log, np.exp),
+    "log1p": (np.log1p, np.expm1),
+}
 
 
 def _median(y, calendar, horizon, kept, *, members=MEMBERS):
@@ -82,7 +88,7 @@ class _Calendar:
     def ahead(self, horizon: int) -> pd.DatetimeIndex:
         """The next days: at the usual distance where that is more than a day or a weekend, else trading days."""
         last = self.known[-1]
-        step = pd.DatetimeIndex(self.known[-12:]).diff().median() if len(self.known) > 2 else pd.Timedelta(days=1)
+        step = pd.Series(self.known[-12:]).diff().median() if len(self.known) > 2 else pd.Timedelta(days=1)
         if step > pd.Timedelta(days=3):
             return pd.DatetimeIndex([last + step * (i + 1) for i in range(horizon)])
         return trading_days.after(last, horizon)
@@ -124,8 +130,8 @@ class Fitted:
         ndarray, shape (horizon, n)
             In the history's unit. A quantile of the transformed value, transformed back: the ½-quantile is a median.
         """
-        horizon, levels = checks.integer("horizon", horizon, least=1, meaning="days"), _levels(levels)
-        return self._back(self._interval.quantiles(self._law(horizon), levels))
+        horizon, asked = checks.integer("horizon", horizon, least=1, meaning="days"), _levels(levels)
+        return self._back(self._interval.quantiles(self._law(horizon), asked))
 
     def update(self, value: float, date=None) -> None:
         """One more day: its value and its date, by default the next trading day."""
@@ -191,7 +197,8 @@ def fit(model: str | Callable, history: pd.Series, **options) -> Any:
         if known is not None and option not in known:
             choices = ", ".join([*known, "transform", *INTERVALS])
             raise ValueError(f"options of {model!r} must be among {choices}; got {option!r}")
-    return Fitted(model, checked(history, transform), transform, interval, options)
+    scale = None if model in IN_UNITS else transform
+    return Fitted(model, checked(history, transform), scale, interval, options)
 
 
 def roll(
@@ -214,7 +221,7 @@ def roll(
     """
     if transform is not None:
         checks.choice("transform", transform, ("log", "log1p"))
-    history, levels = checked(history, transform), _levels(levels)
+    history, asked = checked(history, transform), _levels(levels)
     horizon, lag = checks.integer("horizon", horizon, least=1), checks.integer("lag", lag, least=0, meaning="days")
     first = checks.integer("first", first, least=1, meaning="values known at the first origin")
     count = len(history) - lag - horizon + 1 - first
@@ -227,15 +234,15 @@ def roll(
     else:
         back = np.asarray
         fitted = fit(model, history.iloc[:first], transform=transform, **options)
-    found = np.empty((count, horizon, len(levels)))
+    found = np.empty((count, horizon, len(asked)))
     for i in range(count):
         if i and hasattr(fitted, "update"):
             fitted.update(history.iloc[first + i - 1], history.index[first + i - 1])
         elif i:
             fitted = model(history.iloc[: first + i], **options)  # type: ignore[operator]
-        ahead = np.asarray(fitted.quantiles(lag + horizon, levels), float)
-        if ahead.shape != (lag + horizon, len(levels)):
-            raise ValueError(f"quantiles must have shape {(lag + horizon, len(levels))}; got {ahead.shape}")
+        ahead = np.asarray(fitted.quantiles(lag + horizon, asked), float)
+        if ahead.shape != (lag + horizon, len(asked)):
+            raise ValueError(f"quantiles must have shape {(lag + horizon, len(asked))}; got {ahead.shape}")
         found[i] = back(ahead[lag:])
     return found
 
@@ -283,9 +290,15 @@ def evaluate(
     unknown = set(options or {}) - set(named)
     if unknown:
         raise ValueError(f"options must be for one of {', '.join(map(repr, named))}; got {sorted(unknown)[0]!r}")
-    levels = _levels(levels)
-    asked = np.append(levels, 0.5)
-    arguments = {"horizon": horizon, "first": first, "levels": asked, "lag": lag, "transform": transform}
+    probabilities = _levels(levels)
+    asked = np.append(probabilities, 0.5)
+    arguments: dict[str, Any] = {
+        "horizon": horizon,
+        "first": first,
+        "levels": asked,
+        "lag": lag,
+        "transform": transform,
+    }
     against = roll("naive", history, **arguments)
     values = history.to_numpy(float)
     target = np.lib.stride_tricks.sliding_window_view(values[first + lag :], horizon)
@@ -296,14 +309,14 @@ def evaluate(
     for label, model in named.items():
         found = against if model == "naive" else roll(model, history, **arguments, **(options or {}).get(label, {}))
         quantiles, error = found[:, :, :-1], target - found[:, :, -1]
-        low, high = quantiles[:, :, levels.argmin()], quantiles[:, :, levels.argmax()]
+        low, high = quantiles[:, :, probabilities.argmin()], quantiles[:, :, probabilities.argmax()]
         dm, p = np.nan, np.nan
         if model != "naive" and len(target) > lag + horizon:
             dm, p = forecast_scores.diebold_mariano(np.abs(error).mean(1) - reference, lag + horizon)
         rows[label] = {
             "mase": np.abs(error).mean() / scale,
             "rmsse": np.sqrt(np.square(error).mean() / square),
-            "pinball": forecast_scores.pinball(target, quantiles, levels).mean() / scale,
+            "pinball": forecast_scores.pinball(target, quantiles, probabilities).mean() / scale,
             "coverage": ((low <= target) & (target <= high)).mean(),
             "width": (high - low).mean() / scale,
             "dm": dm,
