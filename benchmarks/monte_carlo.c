@@ -1,6 +1,6 @@
 /* The Bernoulli scheme of Avellaneda & Stoikov (2008) from tables of fill thresholds and gains, in SIMD lanes.
  *
- * The same streams and the same tables as mmlib.market_making.kernels (without a hard limit), so the same profits to
+ * The same streams and tables as mmlib.market_making._kernels.monte_carlo, without a hard limit: the same profits to
  * the last bit. Written for speed: vector types of the machine's width, counts packed two to a word.
  *
  *     cc -O3 -march=native -ffp-contract=off -fopenmp -shared -fPIC monte_carlo.c -o monte_carlo.so

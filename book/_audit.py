@@ -1,11 +1,12 @@
 """Writes book/audit.md and book/errata.md from data/published/*.csv and mmlib: `python book/_audit.py`.
 
 The audit prints every published number the project covers beside our values by two routes; the errata measure what
-mistakes in print and in popular programs cost. Both pages are committed, and a test holds them to this script.
+mistakes in print and in programs cost. Both pages are committed, and a test holds them to this script.
 """
 
 import csv
 import json
+from collections import Counter
 from functools import cache, partial
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import numpy as np
 from scipy.linalg import expm
 from scipy.stats import poisson
 
+from mmlib import chapter
 from mmlib.market_making import (
     Market,
     Quotes,
@@ -24,6 +26,7 @@ from mmlib.market_making import (
     simulate,
     strategies,
 )
+from mmlib.market_making._exponential import constants
 
 BOOK = Path(__file__).parent
 SOURCES = {
@@ -39,7 +42,7 @@ SOURCES = {
         "Value function, or exact evaluation of tables extrapolated to continuous quotes; and 20,000 simulated paths.",
     ),
     "folk_formula": (
-        "The formula of popular programs (errata, 5) beside the right one",
+        "A wrong first-order condition (errata, 5) beside the right one",
         "Exact evaluation of tables extrapolated to continuous quotes; and 20,000 simulated paths, or the value "
         "function. A simulation gives no certainty equivalent of the formula: a few bad paths make it.",
     ),
@@ -69,6 +72,21 @@ RULES = {
     "tanh": glft.tanh_quotes,
     "folk": strategies.wrong_folk_formula,
 }
+GRADES = {"P": "Printed", "D": "Derived"}
+SYMBOLS = {
+    **{
+        "sigma": "σ",
+        "gamma": "γ",
+        "mu": "μ",
+        "phi": "φ",
+        "alpha": "α",
+        "horizon": "T",
+        "max_inventory": "Q",
+        "size": "Δ",
+    },
+    **{"penalty": "b", "rule": "", "strategy": ""},
+}
+QUANTITIES = {"s": "skew s", "c1": "mark-up c₁"}
 NAMES = {"profit_mean": "mean", "profit_std": "std"}
 
 
@@ -87,45 +105,68 @@ def rows(source):
 
 def audit():
     """The page, as text."""
+    judged = {source: [judge(line) for line in rows(source)] for source in SOURCES}
+    every = [row for found in judged.values() for row in found]
     out = [
         "# Audit of published numbers",
         "",
-        "Every published number that the project covers, beside what our code gives by two routes that share no code,",
-        "or by one where there is no second: a dash.",
-        "**P** is printed in the source; **D** was derived by us and by others from its formulas, to the digits shown.",
-        "A Monte Carlo cell is judged by its z-score against the exact value, any other number by its error:",
-        "the larger of the two routes', rounded up to a power of ten. It is *reproduced* if both routes are",
-        "within half a unit of the last digit given, or 1e-8/k where more digits are given than the solver promises",
-        "(*last digit differs*: within one unit of it). A second route that is simulated is no error of ours; it must",
-        "be within four of its standard errors. *Reproduced, one route* says that there is no second.",
-        "This page is written by `book/_audit.py` from the files in `data/published` that the tests read too.",
-        "What is wrong in print is on the [errata](errata.md) page.",
+        *(f"**{headline(every, grade)}**" if grade == "P" else headline(every, grade) for grade in "PD"),
+        "",
+        "Each number stands beside what our code gives by two routes that share no code, or by one where there is",
+        "no second: a dash. *Printed* is what the source prints; *derived* was computed from a source's formulas, by",
+        "us and by others, to the digits shown. A printed Monte Carlo cell is judged by its z-score, with the exact",
+        "fourth moment of what it estimates, against the exact value: *consistent* below 3. Any other number is judged",
+        "by its error, the larger of the two routes', rounded up to a power of ten: *reproduced* within half a unit of",
+        "the last digit given, or 1e-8/k where more digits are given than the solver promises; *last digit differs*",
+        "within one unit. A second route that is simulated is no error of ours; it must be within four of its standard",
+        "errors. This page is written by `book/_audit.py` from the files in `data/published` that the tests read too.",
+        "What is wrong in print is on the [errata](errata.md) page, symbols on the [notation](notation.md) page.",
         "",
     ]
     for source, (title, routes) in SOURCES.items():
-        lines = rows(source)
-        every = [json.loads(line["parameters"]) for line in lines]
+        every = [row["parameters"] for row in judged[source]]
         common = [name for name, value in every[0].items() if all(p.get(name) == value for p in every)]
         stated = listed(every[0], common)
         out += [f"## {title}", "", routes + (f" All at {stated}." if stated else ""), ""]
-        out += ["| | parameters | printed | route 1 | route 2 | error or z | verdict |"]
-        out += ["|---|---|--:|--:|--:|--:|---|"]
-        out += [audit_row(line, common) for line in lines]
-        out.append("")
+        places = dict.fromkeys((row["grade"], row["where"]) for row in judged[source])
+        for grade, where in places:
+            group = [row for row in judged[source] if (row["grade"], row["where"]) == (grade, where)]
+            out += [f"**{GRADES[grade]}: {where}**", "", "| verdict | number | given | ours | second route |"]
+            out += ["|---|---|--:|--:|--:|"]
+            out += [table_row(row, common) for row in group]
+            out.append("")
     return "\n".join(out)
+
+
+def headline(every, grade):
+    """How many numbers of a grade there are, and how many of each verdict."""
+    verdicts = Counter(row["verdict"].split(",")[0] for row in every if row["grade"] == grade)
+    counts = ", ".join(f"{count} {verdict}" for verdict, count in sorted(verdicts.items(), key=lambda x: -x[1]))
+    return f"{verdicts.total()} {GRADES[grade].lower()} numbers: {counts}."
 
 
 def listed(parameters, names):
     """Parameters as text, without those of the table and of the simulation."""
-    return ", ".join(f"{n} = {parameters[n]}" for n in names if n not in ("inventory", "paths", "steps"))
+    named = [n for n in names if n not in ("inventory", "paths", "steps")]
+    return ", ".join(f"{SYMBOLS.get(n, n)} {parameters[n]}".strip().replace("_", " ") for n in named)
 
 
-def audit_row(row, common):
+def table_row(row, common):
+    p = row["parameters"]
+    own = listed(p, [name for name in p if name not in common])
+    number = ", ".join(x for x in (row["quantity"], own) if x)
+    return f"| {row['verdict']} | {number} | {row['value']} | {row['first']} | {row['second']} |"
+
+
+def judge(row):
+    """A line of a file with its parameters, what the two routes give, and the verdict, all as text."""
     p, printed = json.loads(row["parameters"]), float(row["value"])
     first, second, error_of_second, se = both_routes(row["quantity"], p, row["key"])
     if row["tolerance"] == "":
         z = (printed - first) / se
-        shown, verdict = f"z = {z:.2f}", "consistent" if abs(z) < 3 else "differs"
+        verdict = f"{'consistent' if abs(z) < 3 else 'differs'}, z {z + 0:.2f}".replace("-", "−").replace(
+            "−0.00", "0.00"
+        )
     else:
         half_unit = max(float(row["tolerance"]), 4e-16 * abs(printed))
         allowed = max(half_unit, 1e-8 / p["k"] if row["grade"] == "D" else 0.0)
@@ -134,26 +175,30 @@ def audit_row(row, common):
             error = max(error, abs(second - printed))
         exponent = int(np.ceil(np.log10(max(error, 1e-12, 1e-9 / p["k"]))))
         verdict = "reproduced" if error <= allowed else "last digit differs" if error <= 2 * half_unit else "differs"
-        shown = f"< 1e{exponent}"
+        if error_of_second is not None and abs(second - printed) > 4 * error_of_second:
+            verdict = "differs"
+        verdict += f", < 1e{exponent}"
         if second is None:
             verdict += ", one route"
-        elif error_of_second is not None and abs(second - printed) > 4 * error_of_second:
-            verdict = "differs"
     if "erratum" in row["where"]:
         verdict += ", [erratum](errata.md)"
-    quantity = row["quantity"].replace("_", " ")
-    q = f" at q = {p['inventory']}" if "inventory" in p else ""
-    own = listed(p, [name for name in p if name not in common])
-    second = "—" if second is None else digits(second, row["value"], error_of_second)
-    what = f"{quantity}{q} ({row['grade']}; {row['where']})"
-    return f"| {what} | {own} | {row['value']} | {digits(first, row['value'])} | {second} | {shown} | {verdict} |"
+    quantity = QUANTITIES.get(row["quantity"], row["quantity"].replace("_", " "))
+    return dict(
+        verdict=verdict,
+        quantity=quantity + (f" at q = {p['inventory']}" if "inventory" in p else ""),
+        parameters=p,
+        value=row["value"],
+        first=digits(first, row["value"]),
+        second="—" if second is None else digits(second, row["value"], error_of_second),
+        grade=row["grade"],
+        where=row["where"],
+    )
 
 
 def digits(x, printed, error=None):
-    """x to the digits printed plus one, at most 8 significant; to its standard error if it has one."""
+    """x to the digits printed plus one, at most 8 significant; with its standard error in its last digits if any."""
     if error is not None:
-        places = max(0, 1 - int(np.floor(np.log10(error))))
-        return f"{x:.{places}f} ± {error:.1g}"
+        return chapter.uncertain(x, error)
     mantissa = printed.lower().split("e")[0].lstrip("-").replace(".", "").lstrip("0")
     return f"{x:.{min(len(mantissa) + 1, 8)}g}"
 
@@ -229,7 +274,7 @@ def formula_routes(quantity, p):
         )[1]
         return early / slope, gamma * p["sigma"] ** 2 * p["horizon"] / s, None, None
     ours, theirs = {
-        "c1": (glft.constants(market, gamma, size)[0], c1),
+        "c1": (constants(market, gamma, size)[0], c1),
         "s": (slope, s),
         "skew": (slope, s),
         "half_spread": (closed.spread[0, i] / 2, c1 + s / 2),
@@ -249,11 +294,13 @@ def moment_routes(quantity, p):
         if name == "spread":
             average = np.mean(quotes.spread[:, 60]) - 0.5 * gamma * p["sigma"] ** 2 * p["horizon"] / p["steps"]
             return average, None, None, None
-        sample = outcome.profit if name in ("mean", "std") else outcome.inventory.astype(float)
+        profit = name in ("mean", "std")
+        sample = outcome.profit if profit else outcome.inventory.astype(float)
         mean = name in ("mean", "inventory_mean")
-        spread = exact.std if name in ("mean", "std") else exact.inventory_std
+        spread = exact.std if profit else exact.inventory_std
         found = sample.mean() if mean else sample.std()
-        per_path = spread / np.sqrt(1 if mean else 2)
+        kurtosis = exact.kurtosis if profit else inventory_kurtosis(exact, quotes)
+        per_path = spread * (1.0 if mean else np.sqrt((kurtosis - 1) / 4))
         ours = getattr(exact, name)
         printed_error = per_path / np.sqrt(p["paths"]) if "paths" in p else None
         return (0.0 if name == "inventory_mean" else ours), found, per_path / np.sqrt(len(sample)), printed_error
@@ -273,6 +320,12 @@ def moment_routes(quantity, p):
     return ours, -np.log(utility.mean()) / gamma, error, None
 
 
+def inventory_kurtosis(exact, quotes):
+    """Of the final inventory, from its exact law."""
+    centred = quotes.inventory - exact.inventory_mean
+    return exact.inventory_law @ centred**4 / exact.inventory_std**4
+
+
 def market_of(p):
     return Market(p["sigma"], p["A"], p["k"])
 
@@ -285,10 +338,19 @@ SIMULATED = 20_000
 AS = Market(sigma=2.0, A=140.0, k=1.5)
 
 
+def made(rule, gamma, limit, steps, market=AS):
+    """The quotes of a rule to horizon 1."""
+    return RULES[rule](market, gamma=gamma, horizon=1.0, max_inventory=limit, steps=steps)
+
+
 @cache
 def scheme(rule, gamma, steps):
-    quotes = RULES[rule](AS, gamma, 1.0, 60, steps)
-    return evaluate.moments(AS, quotes, "bernoulli"), quotes, simulate.run(AS, quotes, SIMULATED, 7, "bernoulli")
+    quotes = made(rule, gamma, 60, steps)
+    return (
+        evaluate.moments(AS, quotes, "bernoulli"),
+        quotes,
+        simulate.run(AS, quotes, paths=SIMULATED, seed=7, scheme="bernoulli", drawdown=False),
+    )
 
 
 @cache
@@ -296,7 +358,7 @@ def continuous_limit(rule, gamma, name, limit):
     """Richardson's limit of tables of 128, 256, …, 2048 rows, errors dt to dt⁴."""
     values = []
     for steps in (128, 256, 512, 1024, 2048):
-        quotes = RULES[rule](AS, gamma, 1.0, limit, steps)
+        quotes = made(rule, gamma, limit, steps)
         if name == "certainty_equivalent":
             values.append(evaluate.certainty_equivalent(AS, quotes, gamma))
         else:
@@ -309,7 +371,7 @@ def continuous_limit(rule, gamma, name, limit):
 
 @cache
 def continuous_sample(rule, gamma, limit):
-    return simulate.run(AS, RULES[rule](AS, gamma, 1.0, limit, 256), SIMULATED, 7, "continuous")
+    return simulate.run(AS, made(rule, gamma, limit, 256), paths=SIMULATED, seed=7, scheme="continuous", drawdown=False)
 
 
 # The errata
@@ -386,7 +448,7 @@ def errata_numbers():
         n[f"bias_{name}"] = np.sum(seen * np.log(counts)) / np.sum(seen) - np.log(mean)
 
     index = Market(5.83e-6, 9.10e-4, 1.79e4)
-    n |= dict(xi_right=glft.constants(index, 6e-5, 5e7)[0], xi_wrong=glft.constants(index, 6e-5)[0])
+    n |= dict(xi_right=constants(index, 6e-5, 5e7)[0], xi_wrong=constants(index, 6e-5)[0])
     n["xi_ratio"] = 6e-5 * 5e7 / index.k
     symmetric = scheme("symmetric", gamma, 200)[0]
     n |= dict(se_mean=exact.std / np.sqrt(1000), se_symmetric=symmetric.std / np.sqrt(1000))
@@ -395,7 +457,7 @@ def errata_numbers():
 
 
 def tail_by_eigh(market):
-    """Bid at q = 29 from dense eigenvectors, as popular programs compute it; NaN if v is not positive."""
+    """Bid at q = 29 from dense eigenvectors; NaN if v is not positive."""
     k, q = market.k, np.arange(-30, 31)
     eta = market.A * (1 + 0.01 / k) ** -(1 + k / 0.01)
     M = np.diag(0.5 * k * 0.01 * market.sigma**2 * q**2) - eta * (np.eye(61, k=1) + np.eye(61, k=-1))

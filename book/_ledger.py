@@ -55,7 +55,9 @@ def models():
         (
             "Cartea–Jaimungal–Penalva, φ = γσ²/2",
             "cartea_jaimungal",
-            lambda rows: cartea_jaimungal.quotes(MARKET, PHI, 0.0, HORIZON, Q, rows),
+            lambda rows: cartea_jaimungal.quotes(
+                MARKET, phi=PHI, alpha=0.0, horizon=HORIZON, max_inventory=Q, steps=rows
+            ),
         ),
         ("the same on ticks of 0.25", "ticks", lambda _: ticks.solve(MARKET, **TICKS).quotes),
         (

@@ -12,6 +12,7 @@ function, except VaR's, which is half the width of Woodruff's (1952) interval be
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from mmlib.checks import finite, in_interval
 
@@ -23,13 +24,13 @@ class Estimate(NamedTuple):
     standard_error: float
 
 
-def mean(samples):
+def mean(samples: ArrayLike) -> Estimate:
     """Mean of `samples` (n,), with standard error s/√n."""
     x = _samples(samples)
     return Estimate(float(x.mean()), _mean_error(x))
 
 
-def std(samples):
+def std(samples: ArrayLike) -> Estimate:
     """Standard deviation s of `samples` (n,), divisor n − 1.
 
     Delta method on the variance: standard error √((m₄ − s⁴)/n) / (2s), m₄ the fourth central moment (Cramér 1946,
@@ -39,11 +40,11 @@ def std(samples):
     s = _std(x)
     if s == 0:
         return Estimate(0.0, 0.0)
-    fourth = np.mean((x - x.mean()) ** 4)
-    return Estimate(s, float(np.sqrt(max(fourth - s**4, 0.0) / len(x)) / (2 * s)))
+    fourth = np.mean(((x - x.mean()) / s) ** 4)  # over s⁴, which may be beyond a double where s is not
+    return Estimate(s, float(s * np.sqrt(max(fourth - 1, 0.0) / len(x)) / 2))
 
 
-def sharpe(samples):
+def sharpe(samples: ArrayLike) -> Estimate:
     """Sharpe ratio SR = mean/std of `samples` (n,), a profit a run; not annualised.
 
     Delta method: standard error √((1 − g₃·SR + (g₄ − 1)/4·SR²)/n) with skewness g₃ and kurtosis g₄ (Mertens 2002); for
@@ -64,18 +65,18 @@ def sharpe(samples):
     return Estimate(ratio, float(np.sqrt(max(variance, 0.0) / len(x))))
 
 
-def drawdowns(wealth):
+def drawdowns(wealth: ArrayLike) -> np.ndarray:
     """Largest fall max over t of (max over s <= t of W_s) − W_t along the last axis of `wealth` (..., times)."""
     wealth = finite("wealth", wealth, "currency")
     return np.max(np.maximum.accumulate(wealth, axis=-1) - wealth, axis=-1)
 
 
-def drawdown(wealth):
+def drawdown(wealth: ArrayLike) -> Estimate:
     """Mean over paths of the maximal drawdown of `wealth` (paths, times); currency."""
     return mean(np.atleast_1d(drawdowns(wealth)))
 
 
-def var(samples, level=0.95):
+def var(samples: ArrayLike, level: float = 0.95) -> Estimate:
     """Value at risk of a profit from `samples` (n,): the order statistic ⌈n·level⌉ of the losses.
 
     Half of Woodruff's interval is the standard error: with r = √(n·level·(1 − level)), half the distance between the
@@ -96,7 +97,7 @@ def var(samples, level=0.95):
     return Estimate(float(losses[rank]), float(width / 2 * np.sqrt(n * level * (1 - level)) / reach))
 
 
-def cvar(samples, level=0.95):
+def cvar(samples: ArrayLike, level: float = 0.95) -> Estimate:
     """Conditional value at risk (expected shortfall) of a profit from `samples` (n,).
 
     VaR + mean((L − VaR)⁺)/(1 − level). Its influence function is VaR − CVaR + (L − VaR)⁺/(1 − level), so that the

@@ -55,6 +55,7 @@ def executed(path, environment):
     client = NotebookClient(
         notebook,
         timeout=600,
+        startup_timeout=300,
         kernel_name="python3",
         record_timing=False,
         coalesce_streams=True,

@@ -10,7 +10,7 @@ from mmlib import chapter
 
 def run(*sources):
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
-    NotebookClient(notebook, timeout=60, kernel_name="python3", allow_errors=True).execute()
+    NotebookClient(notebook, timeout=120, startup_timeout=300, kernel_name="python3", allow_errors=True).execute()
     return notebook.cells[-1].outputs
 
 

@@ -3,6 +3,7 @@
 Runs use a real kernel. Chapters of the book themselves are run in tests/notebooks/test_papermill.py.
 """
 
+import importlib
 import json
 import os
 import resource
@@ -419,3 +420,13 @@ def test_the_import_is_light(module):
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120).stdout
         == "[]\n"
     )
+
+
+def test_packages_are_hidden_from_an_import_only_while_it_lasts():
+    """colorsys stands for a package that is not imported yet, json for one that is."""
+    sys.modules.pop("colorsys", None)
+    with running._not_imported("colorsys", "json"):
+        with pytest.raises(ImportError):
+            importlib.import_module("colorsys")
+        assert importlib.import_module("json") is json
+    assert importlib.import_module("colorsys").rgb_to_hsv(1, 1, 1) == (0.0, 0.0, 1)

@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+import tarfile
 import tomllib
 from importlib.metadata import distributions
 from pathlib import Path
@@ -119,6 +120,19 @@ def test_dependencies_are_what_mmlib_imports_and_no_more():
     other = {"sklearn": "scikit-learn", "IPython": "ipython"}  # whose package has another name
     used = {canonicalize_name(other.get(name, name)) for name in used - sys.stdlib_module_names - {"mmlib"}}
     assert base <= used <= base | extra
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="git is asked which files are the project's")
+def test_the_source_archive_has_everything_that_git_has(tmp_path):
+    """Tests and data too; what is only here, caches and built pages, is left out."""
+    code = f"from setuptools import build_meta; build_meta.build_sdist({str(tmp_path)!r})"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True, timeout=300)
+    with tarfile.open(next(tmp_path.glob("*.tar.gz"))) as archive:
+        packed = {member.name.partition("/")[2] for member in archive.getmembers() if member.isfile()}
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
+    tracked = {name for name in listed.stdout.split("\0") if name and (ROOT / name).exists()}
+    assert tracked - packed == set()
+    assert {name for name in packed - tracked if "cache" in name or "_build" in name} == set()
 
 
 def test_every_python_that_is_promised_is_tried():

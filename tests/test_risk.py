@@ -88,6 +88,28 @@ def test_var_and_cvar_of_a_hundred_losses_are_the_ones_one_counts():
     assert risk.cvar(profits, 0.955).value == pytest.approx((0.5 * 96 + 97 + 98 + 99 + 100) / 4.5, abs=1e-12)
 
 
+@pytest.mark.parametrize("level, known", [(0.001, 0), (0.01, 0), (0.05, 1), (0.95, 1), (0.99, 1), (0.995, 0)])
+def test_an_interval_that_leaves_the_samples_on_either_side_has_no_error(level, known):
+    """Losses 1 … 100, Woodruff's reach √(100·p(1 − p)) rounded up: from the 1st one below is none, from the 99th one
+    above is the 100th. With equal gaps half the distance over the reach is 1."""
+    error = risk.var(-np.arange(1.0, 101.0), level).standard_error
+    if known:
+        assert error == pytest.approx(math.sqrt(100 * level * (1 - level)))
+    else:
+        assert math.isnan(error)
+
+
+def test_large_numbers_are_no_overflow_where_the_answer_is_a_number():
+    """At 1e128 a fourth power is beyond a double, its root is not: units of money must not matter."""
+    x = np.random.default_rng(6).gamma(2.0, size=500) - 1
+    for scale in (1e128, 1e-128):
+        for estimate in ESTIMATES.values():
+            small, large = estimate(x), estimate(scale * x)
+            unit = 1.0 if estimate is risk.sharpe else scale
+            assert large.value == pytest.approx(small.value * unit, rel=1e-12)
+            assert large.standard_error == pytest.approx(small.standard_error * unit, rel=1e-10)
+
+
 def test_a_drawdown_is_the_largest_fall_from_a_peak():
     wealth = [[0.0, 3.0, 1.0, 4.0, 2.5], [0.0, -1.0, -2.0, 5.0, 5.0], [0.0, 1.0, 2.0, 3.0, 4.0]]
     assert risk.drawdowns(wealth).tolist() == [2.0, 2.0, 0.0]

@@ -1,7 +1,8 @@
-"""The command line: run a chapter of the book with parameters of your own.
+"""The command line: run a chapter of the book with parameters of your own; make a desk's morning report.
 
     mmlib chapters
     mmlib run glft -p gamma 0.5 -p max_inventory 20 -o wide.ipynb --html
+    mmlib desk FOLDER --date 2025-10-02 -o report
 
 Exit codes: 0 done; 1 the chapter refused a value or failed, or its output cannot be written; 2 the command was wrong;
 128 + number ended by that signal (130 for Ctrl-C).
@@ -10,7 +11,7 @@ Exit codes: 0 done; 1 the chapter refused a value or failed, or its output canno
 try:
     import typer
 
-    from mmlib.cli import notebooks, run
+    from mmlib.cli import desk, notebooks, run
 except KeyboardInterrupt:  # Ctrl-C before there is a command to end
     raise SystemExit(130) from None
 
@@ -23,3 +24,4 @@ app = typer.Typer(
 )
 app.command()(notebooks.chapters)
 app.command(cls=run.Command)(run.run)
+app.command()(desk.desk)

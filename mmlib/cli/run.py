@@ -11,7 +11,8 @@ import os
 import stat
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -204,12 +205,24 @@ def _mode(file: Path) -> int:
     return 0o666 & ~mask
 
 
+@contextmanager
+def _not_imported(*packages: str) -> Iterator[None]:
+    """Packages that are not there for the block, since what it imports does without them; those that are stay."""
+    absent: dict[str, Any] = {package: None for package in packages if package not in sys.modules}
+    sys.modules.update(absent)
+    try:
+        yield
+    finally:
+        for package in absent:
+            sys.modules.pop(package, None)
+
+
 def execute(name: str, path: Path, notebook: dict[str, Any], given: dict[str, Any]) -> Any:
     """The executed notebook, an nbformat node; ends the command if it cannot be executed."""
     os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")  # or every kernel prints a warning about it
     logging.getLogger("papermill").setLevel(logging.CRITICAL)  # all it says is said here
-    sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]  # jsonschema does without it; it imports seconds
-    import papermill
+    with _not_imported("rfc3987_syntax", "isoduration", "pyarrow"):  # half of the time that papermill takes to import
+        import papermill
     from jupyter_client.kernelspec import NoSuchKernel
 
     kernel = notebook["metadata"].get("kernelspec", {}).get("name", "python3")

@@ -5,9 +5,13 @@ moves the mid down by the market's impact while q + 1 orders are held, an ask fi
 fill went beyond a hard limit the excess is traded at `cost` per unit. Both are the fill's "toll".
 """
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
+
+from mmlib.checks import in_interval
+from mmlib.market_making.quotes import Quotes
 
 MOST_ROUND_TRIPS = 1e5  # in one row of the table; the std of the profit is then right to 1e-6, the law to 1e-10
 
@@ -35,6 +39,39 @@ class Fills(NamedTuple):
     ask_toll: np.ndarray
     bid_to: np.ndarray
     ask_to: np.ndarray
+
+
+MARKET = ("sigma", "mu", "impact", "fee", "bid_rate", "ask_rate")
+
+
+def check_market_and_quotes(market, quotes):
+    """ValueError unless `market` has what a market has, and `quotes` are `Quotes`."""
+    missing = [name for name in MARKET if not hasattr(market, name)]
+    if missing:
+        raise ValueError(f"market must have {', '.join(MARKET)}, as a Market has; got {market!r} without {missing[0]}")
+    if not isinstance(quotes, Quotes):
+        raise ValueError(f"quotes must be Quotes (of a solution, its .quotes); got {type(quotes).__name__}")
+
+
+def from_time(quotes, start, scheme):
+    """`quotes` from the time `start` on, with times counted from there.
+
+    Raises
+    ------
+    ValueError
+        If `start` is not in [0, horizon), or in scheme 'bernoulli' no time of the table.
+    """
+    start = in_interval("start", start, 0, quotes.horizon, open="right", meaning="time from which on, before horizon")
+    if start == 0:
+        return quotes
+    near = 1e-9 * np.diff(quotes.times, append=quotes.horizon).min()
+    row = int(np.searchsorted(quotes.times, start + near, side="right")) - 1
+    if abs(quotes.times[row] - start) <= near:
+        start = quotes.times[row]
+    elif scheme == "bernoulli":
+        raise ValueError(f"start must be a time of the table for scheme 'bernoulli'; got {start!r}")
+    times = np.append(0.0, quotes.times[row + 1 :] - start)
+    return replace(quotes, times=times, bid=quotes.bid[row:], ask=quotes.ask[row:], horizon=quotes.horizon - start)
 
 
 def fills(market, quotes):
@@ -119,6 +156,24 @@ def bernoulli_probabilities(market, quotes):
     bid = np.minimum(1.0, _rates("bid", quotes.bid, market.bid_rate) * dt)
     ask = np.minimum(1.0, _rates("ask", quotes.ask, market.ask_rate) * dt)
     return bid, ask, dt
+
+
+def steps(market, quotes):
+    """The fills of the Bernoulli scheme, its probabilities of a bid's and an ask's fill, and its step."""
+    return fills(market, quotes), *bernoulli_probabilities(market, quotes)
+
+
+def step_gains(f):
+    """Currency earned by a bid's fill alone, an ask's alone, and both in one step, which cuts nothing; each (n, m)."""
+    return f.bid_spread - f.bid_toll, f.ask_spread - f.ask_toll, f.bid_spread + f.ask_spread
+
+
+def rates_and_gains(market, quotes, f):
+    """What the kernels of `chain` need: jumps of the inventory; gains of fills, drift and variance of the profit."""
+    q = quotes.size * quotes.inventory
+    rates = (np.diff(quotes.times, append=quotes.horizon), f.bid_rate, f.ask_rate, f.bid_to, f.ask_to)
+    gains = (f.bid_spread - f.bid_toll, f.ask_spread - f.ask_toll, q * market.mu, (q * market.sigma) ** 2)
+    return rates, gains
 
 
 def start_index(quotes, inventory):

@@ -225,11 +225,11 @@ def settled(eq, theta, moved, before):
     return moved <= 1e-11 * eq.unit or (moved <= 1e-6 * eq.unit + rounding and moved >= before)
 
 
-def implicit_step(eq, known, dt, start):
+def implicit_step(eq, known, dt, start, most=2_000):
     """θ with θ = known + dt F(θ), or the taker's value where that is higher, by policy iteration from `start`.
 
     Each iteration fixes quotes and taker trades, and solves the linear system that they make (Newton's method on a
-    piecewise smooth, for ξ = 0 convex, equation: Howard's policy iteration).
+    piecewise smooth, for ξ = 0 convex, equation: Howard's policy iteration); ArithmeticError after `most` of them.
 
     Returns
     -------
@@ -238,7 +238,7 @@ def implicit_step(eq, known, dt, start):
         Number of Hamiltonians evaluated, each with one tridiagonal solve.
     """
     theta, before = start, np.inf
-    for iterations in range(1, 10_000):
+    for iterations in range(1, most + 1):
         h = hamiltonian(eq, theta)
         rhs, stop = known + dt * (h.change - flow_times(eq, h, theta)), None
         if eq.taker in ("lot", "flatten"):

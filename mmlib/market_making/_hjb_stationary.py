@@ -30,6 +30,8 @@ from mmlib.market_making._hjb_equation import (
 from mmlib.market_making._kernels.howard import howard_on_grid
 from mmlib.market_making.quotes import Quotes, time_grid
 
+MOST_STARTS, MOST_ITERATIONS = 40, 1000  # growing time steps of the start; policies
+
 
 @dataclass(frozen=True, eq=False)
 class Stationary:
@@ -126,9 +128,10 @@ def policy_iteration(
         raise ValueError(f"xi must be 0 with a discount or a grid of distances (aversion to fills); got {eq.xi!r}")
     if distances is not None:
         return _on_grid(eq, market, distances, discount, horizon, steps)
+    _refuse_hopeless(eq)
     theta, before, done = _start(eq, discount), np.inf, False
     gain = hamiltonian(eq, theta).change[eq.zero]
-    for _ in range(1000):
+    for _ in range(MOST_ITERATIONS):
         h = hamiltonian(eq, theta)
         if done:
             break
@@ -136,7 +139,7 @@ def policy_iteration(
         moved, theta = np.max(np.abs(new - theta)), new
         done, before = settled(eq, theta, moved, before), moved
     else:
-        raise ArithmeticError("policy iteration did not converge in 1000 iterations")
+        raise _no_stationary_solution(eq)
     traded = _stops(eq, h, theta, gain, discount)
     bid, ask = (np.where(traded, np.nan, side) for side in (h.bid, h.ask))
     in_domain(eq, bid[None], ask[None])
@@ -192,31 +195,57 @@ def _discounted(theta, gain, discount):
     return value, 0.0
 
 
+def _refuse_hopeless(eq):
+    """ValueError if no stationary solution can exist, because some inventory costs more than its fills can be worth.
+
+    Under CARA utility a side of rate at most A adds at most A/ξ to F, and at least 0. So gain = F(θ)_q lies above every
+    income_q, and below every income_q + Σ A/ξ.
+    """
+    if eq.xi == 0 or eq.taker in ("lot", "flatten"):
+        return
+    sides = ((side.intensity.highest, side.quoted) for side in (eq.bid, eq.ask))
+    most = eq.income + sum(np.where(quoted, highest, 0.0) for highest, quoted in sides) / eq.xi
+    if np.min(most) <= np.max(eq.income):
+        raise _no_stationary_solution(eq)
+
+
+def _no_stationary_solution(eq):
+    if eq.xi == 0:
+        return ArithmeticError("policy iteration did not converge")
+    return ValueError(
+        f"gamma, sigma, penalties or max_inventory must be smaller: there is no stationary solution, since the penalty"
+        f" of inventory, with the gain, exceeds what fills of a bounded rate are worth to an aversion to their risk;"
+        f" got gamma or xi {eq.xi!r}, penalties to {-np.min(eq.income):.4g} (currency/time)"
+    )
+
+
 def _start(eq, discount):
     """θ near the stationary one: implicit Euler from 0 in growing steps, until a step moves it by less than a unit.
 
-    A step from which a fill rate overflows is cut; ValueError if that does not help.
+    A step from which a fill rate overflows, or that does not converge, is cut; ValueError if that does not help.
     """
     theta, unit = np.zeros(len(eq.q)), eq.unit
     steepest = np.max(np.abs(np.diff(hamiltonian(eq, theta).change)))
     if steepest == 0:  # θ = 0 is stationary
         return theta
     dt = first = unit / steepest
-    while True:
+    bounded = eq.xi > 0 and min(eq.bid.intensity.highest, eq.ask.intensity.highest) < np.inf
+    for _ in range(MOST_STARTS if bounded else 5000):
         damped = 1 + dt * discount  # (1 + dt discount) θ' = θ + dt F(θ')
         try:
-            new, _ = implicit_step(eq, theta / damped, dt / damped, theta)
+            new, _ = implicit_step(eq, theta / damped, dt / damped, theta, most=100 + 2 * len(theta))
             hamiltonian(eq, new)
-        except (RateOverflow, ZeroDivisionError):
+        except (RateOverflow, ArithmeticError) as error:
             dt /= 16
             if dt < 1e-6 * first:
-                raise
+                raise error if isinstance(error, RateOverflow) else _no_stationary_solution(eq) from error
             continue
         new = new - new[eq.zero]
         moved, theta = np.max(np.abs(new - theta)), new
         if moved <= unit:
             return theta
         dt *= 4
+    raise _no_stationary_solution(eq)
 
 
 def _stops(eq, h, theta, gain, discount):

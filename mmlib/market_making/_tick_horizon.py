@@ -15,7 +15,8 @@ import numpy as np
 
 TERMS = 30
 LOOKS = 4  # times at which a step looks for a better pair
-_ROUNDING = 1e-11
+_ROUNDING = 1e-11  # of the largest reward
+_AT_ONCE = 1e-9  # of the horizon: changes closer than this are one
 
 
 def induction(choices, horizon):
@@ -46,7 +47,7 @@ def induction(choices, horizon):
     rounding = _ROUNDING * scale
     theta, left = np.zeros(len(choices.running)), horizon
     table = _improved(choices, theta, None, 0.0)
-    changes, tables = [], [table]
+    changes, tables, last = [], [table], 0.0
     while left > 0:
         step = min(left, 1 / fastest)
         series = _taylor(choices, table, theta)
@@ -63,9 +64,12 @@ def induction(choices, horizon):
                 early = middle
         theta, left = _at(series, late), left - late
         table = _improved(choices, theta, table, rounding / 2)
-        if left > 0:
+        if horizon - left > _AT_ONCE * horizon + last:
             changes.append(left)
             tables.append(table)
+            last = horizon - left
+        else:
+            tables[-1] = table
     sides = tuple(np.array([table[side] for table in reversed(tables)]) for side in (0, 1))
     return np.array([0.0, *reversed(changes)]), sides, theta, rounding * horizon
 

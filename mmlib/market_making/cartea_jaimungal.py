@@ -19,7 +19,7 @@ with final penalty 0: phi = ½ gamma sigma² and xi = 0.
 """
 
 import numpy as np
-from scipy.linalg import eigvalsh_tridiagonal
+from scipy.optimize import brentq
 
 from mmlib.checks import nonnegative
 from mmlib.market_making._exponential import distances, eta, exponential, largest_start, log_values
@@ -87,6 +87,11 @@ def value(market, *, phi, alpha, horizon, max_inventory):
 def gain(market, *, phi, max_inventory):
     """Long-run gain per unit of time, less the running penalty: the largest eigenvalue of K over kappa.
 
+    With x = (lambda − K_cc)/side from the largest entry K_cc, and gaps g_q = (K_cc − K_qq)/side, elimination from both
+    ends of the grid leaves one equation, a continued fraction in which nothing cancels however large the penalty:
+
+        x = 1/(x + g_{c+1} − 1/(x + g_{c+2} − …)) + 1/(x + g_{c−1} − 1/(x + g_{c−2} − …)),      0 < x <= 2.
+
     Parameters
     ----------
     market, phi, max_inventory
@@ -105,31 +110,30 @@ def gain(market, *, phi, max_inventory):
     market = exponential(market)
     phi = nonnegative("phi", phi, "running penalty, currency/(units² time)")
     q, side = inventory_grid(max_inventory).astype(float), eta(market, 0.0)
-    diagonal = market.k * (market.mu * q - phi * q**2)
-    diagonal = diagonal[_reached(diagonal, side)]
-    sides, top = np.full(len(diagonal) - 1, side), len(diagonal) - 1
-    return float(eigvalsh_tridiagonal(diagonal, sides, select="i", select_range=(top, top))[0] / market.k)
+    with np.errstate(over="ignore"):
+        diagonal = market.k * q * (market.mu - phi * q)
+    if not np.isfinite(diagonal).all():
+        raise ValueError(f"phi and mu must leave penalties that can be represented (currency/time); got {phi!r}")
+    centre = min(np.flatnonzero(diagonal == diagonal.max()), key=lambda i: abs(q[i]))
+    gap = market.k * (q - q[centre]) * (phi * (q + q[centre]) - market.mu) / side  # (K_cc − K_qq)/side, no cancellation
+    tails = [gap[:centre], gap[:centre:-1]]  # from the ends of the grid to the neighbours of the centre
 
+    def excess(x):
+        """x less what both tails give, for the eigenvalue K_cc + side x; below the largest, perhaps only a sign."""
+        given = 0.0
+        for tail in tails:
+            ratio = 0.0
+            for g in tail:
+                room = x + g - ratio
+                if room <= 0:  # an eigenvalue of the tail alone is above
+                    return -2.0
+                ratio = 1 / room
+            given += ratio
+        return x - given
 
-def _reached(diagonal, side):
-    """Mask (m,) of the inventories without which K's largest eigenvalue is the same to 1e-19·side.
-
-    Rounding grows with the largest entry of K, so the far inventories, where kappa phi q² is large, must go. Let x > 0
-    be the top eigenvector, max x = 1, and lambda >= max K_qq the eigenvalue: with g_q = (max K_qq − K_qq)/side,
-
-        g_q x_q <= (lambda − K_qq) x_q/side = x_{q−1} + x_{q+1}.
-
-    K_qq is concave in q, so on each tail where g >= 4 x has no maximum: it falls outwards, x_q <= x_{q−1}/(g_q − 1).
-    Cutting the grid between b and b + 1 leaves x an approximate eigenvector, with residual side·x_{b+1} at b alone; by
-    Rayleigh's quotient and Cauchy's interlacing, lambda falls by at most side·x_b·x_{b+1} for each end that is cut.
-    """
-    gap = (diagonal.max() - diagonal) / side
-    fall = np.where(gap >= 4, 1 / np.maximum(gap - 1, 1.0), 1.0)
-    centre, keep = int(np.argmax(diagonal)), np.ones(len(diagonal), bool)
-    for tail in (slice(centre, None), slice(centre, None, -1)):
-        x = np.cumprod(fall[tail])
-        keep[tail][1:] = x[:-1] * x[1:] > 1e-20
-    return keep
+    nearest = min(tail[-1] for tail in tails if len(tail))
+    x = brentq(excess, 0.5 / (nearest + 2), 2.0, xtol=1e-14 / (nearest + 2), rtol=1e-14)
+    return float(diagonal[centre] + side * x) / market.k
 
 
 def _solve(market, phi, alpha, tau, q):

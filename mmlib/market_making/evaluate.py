@@ -4,23 +4,37 @@ While a row of the table holds, (profit, inventory) is a Markov process: a fill 
 between fills the profit is a Brownian motion with drift q·mu and volatility |q|·sigma (q in units). So for the time to
 go τ the expectations of a function of the final profit solve linear equations in q alone:
 
-    mean                 m1' = G m1 + Σ λ g + q mu                        G f(q) = Σ λ (f(q after the fill) − f(q))
-    second moment        m2' = G m2 + 2 (Σ λ g m1(q after) + q mu m1) + Σ λ g² + q² sigma²
-    E exp(z·profit)      w'  = Σ λ (e^(z g) w(q after) − w(q)) + (z q mu + ½ z² q² sigma²) w
+    moment p             m_p' = G m_p + Σ_j C(p, j) B_j m_(p−j),  j = 1 … p          m_0 = 1
+                         G f(q) = Σ λ (f(q after) − f(q)),   B_j f(q) = Σ λ g^j f(q after) + (q mu f if j = 1)
+                                                                                         + (q² sigma² f if j = 2)
+    E exp(z·profit)      w' = Σ λ (e^(z g) w(q after) − w(q)) + (z q mu + ½ z² q² sigma²) w
 
 with sums over the two sides. z = −gamma gives the certainty equivalent, z = iu the whole law. In the scheme of
 Avellaneda & Stoikov (2008, section 3.3) time is a grid, and one-step probabilities take the place of rates.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.optimize import bisect
 
 from mmlib.checks import choice, finite, in_interval, nonnegative, positive
-from mmlib.market_making._fills import bernoulli_probabilities, continuous_fills, fills, start_index
+from mmlib.market_making._fills import (
+    check_market_and_quotes,
+    continuous_fills,
+    from_time,
+    rates_and_gains,
+    start_index,
+    step_gains,
+    steps,
+)
 from mmlib.market_making._kernels import chain
+from mmlib.market_making.quotes import Quotes
+
+SCHEMES = ("bernoulli", "continuous")
+REAL_CONTOUR = chain.REAL_NODES, chain.REAL_WEIGHTS
+CONTOUR = chain.NODES, chain.WEIGHTS
 
 
 class Moments(NamedTuple):
@@ -32,6 +46,8 @@ class Moments(NamedTuple):
     ----------
     mean, std : float
         Of the profit W_T − W_0, currency.
+    skewness, kurtosis : float
+        Third and fourth central moment of the profit over std³ and std⁴, 0 and 3 for a normal law; NaN if std is 0.
     spread : float
         Expected spread earned by fills against the mid, less fees, currency.
     revaluation : float
@@ -52,9 +68,19 @@ class Moments(NamedTuple):
     inventory_mean: float
     inventory_std: float
     inventory_law: np.ndarray
+    skewness: float
+    kurtosis: float
 
 
-def moments(market, quotes, scheme="bernoulli", inventory=0, liquidation_cost=0.0):
+def moments(
+    market: Any,
+    quotes: Quotes,
+    scheme: str = "bernoulli",
+    inventory: int = 0,
+    liquidation_cost: float = 0.0,
+    *,
+    start: float = 0.0,
+) -> Moments:
     """Exact `Moments` of the profit of `quotes` in `market`.
 
     Parameters
@@ -68,6 +94,9 @@ def moments(market, quotes, scheme="bernoulli", inventory=0, liquidation_cost=0.
         Orders held at the start.
     liquidation_cost : float
         Price per unit of |inventory| charged at the horizon, >= 0; 0 marks at the mid.
+    start : float
+        The time at which `inventory` is held and from which on profits count, 0 <= start < horizon; in the Bernoulli
+        scheme a time of the table.
 
     Returns
     -------
@@ -76,41 +105,99 @@ def moments(market, quotes, scheme="bernoulli", inventory=0, liquidation_cost=0.
     Raises
     ------
     ValueError
-        If an argument is out of range, or the times or rates do not suit the scheme (see `fills.continuous_fills`).
+        If an argument is out of range, or the times or rates do not suit the scheme (see `_fills.continuous_fills`).
     """
-    choice("scheme", scheme, ("bernoulli", "continuous"))
-    start, final = _ends(quotes, inventory, liquidation_cost)
-    f = (fills if scheme == "bernoulli" else continuous_fills)(market, quotes)
+    quotes, at, final = _ends(market, quotes, scheme, inventory, liquidation_cost, start)
     q = quotes.size * quotes.inventory
     if scheme == "bernoulli":
-        bid, ask, dt = bernoulli_probabilities(market, quotes)
-        mean, variance = chain.bernoulli_backward(f, bid, ask, q * market.mu * dt, (q * market.sigma) ** 2 * dt, final)
-        law, bid_law, ask_law, after = chain.bernoulli_forward(f, bid, ask, start)
+        f, bid, ask, dt = steps(market, quotes)
+        gains = step_gains(f)
+        drift, variance = q * market.mu * dt, (q * market.sigma) ** 2 * dt
+        mean, *central = chain.bernoulli_backward(bid, ask, *gains, f.bid_to, f.ask_to, drift, variance, final)[:, at]
+        law, bid_law, ask_law, after = chain.bernoulli_forward(f, bid, ask, at)
         spread = np.sum(after[0] * bid * f.bid_spread) + np.sum(after[0] * ask * f.ask_spread)
         toll = np.sum(bid_law * f.bid_toll) + np.sum(ask_law * f.ask_toll)
         revaluation = market.mu * dt * np.sum(after[1] * q)
     else:
-        rates, gains = _rates_and_gains(market, quotes, f)
-        mean, variance = chain.moments_backward(*rates, *gains, final, chain.REAL_NODES, chain.REAL_WEIGHTS)
-        law, time = chain.occupancy_forward(*rates, start, chain.REAL_NODES, chain.REAL_WEIGHTS)
+        f = continuous_fills(market, quotes)
+        rates, gains = rates_and_gains(market, quotes, f)
+        mean, *central = chain.moments_backward(*rates, *gains, final, at, 4, *REAL_CONTOUR)
+        law, time = chain.occupancy_forward(*rates, at, *REAL_CONTOUR)
         spread = np.sum(time * (f.bid_rate * f.bid_spread + f.ask_rate * f.ask_spread))
         toll = np.sum(time * (f.bid_rate * f.bid_toll + f.ask_rate * f.ask_toll))
         revaluation = market.mu * np.sum(time * q)
     inventory_mean = law @ quotes.inventory
+    inventory_variance = law @ (quotes.inventory - inventory_mean) ** 2
+    std = np.sqrt(central[0])
     return Moments(
-        mean=float(mean[start]),
-        std=float(np.sqrt(variance[start])),
+        mean=float(mean),
+        std=float(std),
         spread=float(spread),
         revaluation=float(revaluation),
         tolls=float(toll - law @ final),
         inventory_mean=float(inventory_mean),
-        inventory_std=float(np.sqrt(law @ (quotes.inventory - inventory_mean) ** 2)),
+        inventory_std=float(np.sqrt(max(inventory_variance, 0.0))),  # below 0 by the rounding of a sure inventory only
         inventory_law=law,
+        skewness=float(central[1] / std**3) if std > 0 else np.nan,
+        kurtosis=float(central[2] / std**4) if std > 0 else np.nan,
     )
 
 
-def certainty_equivalent(market, quotes, gamma, inventory=0, liquidation_cost=0.0):
-    """Certainty equivalent −ln E[exp(−gamma·profit)]/gamma in continuous time, currency; the mean if `gamma` is 0.
+def penalised(
+    market: Any,
+    quotes: Quotes,
+    phi: float,
+    alpha: float = 0.0,
+    scheme: str = "bernoulli",
+    inventory: int = 0,
+    *,
+    start: float = 0.0,
+) -> float:
+    """Exact E[profit − phi ∫ q² dt − alpha q_T²], the objective of Cartea & Jaimungal; currency.
+
+    In the Bernoulli scheme the integral is the sum over steps of q² dt, with q after the fills of the step.
+
+    Parameters
+    ----------
+    market : Market
+    quotes : Quotes, tables of shape (n, m)
+    phi : float
+        Running penalty, currency/(units² time), >= 0.
+    alpha : float
+        Final penalty, currency/units², >= 0.
+    scheme, inventory, start
+        As in `moments`.
+
+    Raises
+    ------
+    ValueError
+        As `moments`.
+    """
+    phi = nonnegative("phi", phi, "running penalty of inventory squared, currency/(units² time)")
+    alpha = nonnegative("alpha", alpha, "final penalty of inventory squared, currency/units²")
+    result = moments(market, quotes, scheme, inventory, start=start)
+    quotes, at, _ = _ends(market, quotes, scheme, inventory, 0.0, start)
+    square = (quotes.size * quotes.inventory) ** 2
+    if scheme == "bernoulli":
+        f, bid, ask, dt = steps(market, quotes)
+        time = dt * chain.bernoulli_forward(f, bid, ask, at)[3][1]
+    else:
+        rates, _ = rates_and_gains(market, quotes, continuous_fills(market, quotes))
+        time = chain.occupancy_forward(*rates, at, *REAL_CONTOUR)[1]
+    return float(result.mean - phi * np.sum(time * square) - alpha * result.inventory_law @ square)
+
+
+def certainty_equivalent(
+    market: Any,
+    quotes: Quotes,
+    gamma: float,
+    inventory: int = 0,
+    liquidation_cost: float = 0.0,
+    *,
+    scheme: str = "continuous",
+    start: float = 0.0,
+) -> float:
+    """Certainty equivalent −ln E[exp(−gamma·profit)]/gamma, currency; the mean if `gamma` is 0.
 
     Parameters
     ----------
@@ -118,7 +205,7 @@ def certainty_equivalent(market, quotes, gamma, inventory=0, liquidation_cost=0.
     quotes : Quotes, tables of shape (n, m)
     gamma : float
         Risk aversion, 1/currency, >= 0.
-    inventory, liquidation_cost
+    inventory, liquidation_cost, scheme, start
         As in `moments`.
 
     Raises
@@ -127,17 +214,25 @@ def certainty_equivalent(market, quotes, gamma, inventory=0, liquidation_cost=0.
         If an argument is out of range or a fill rate is not finite.
     """
     gamma = nonnegative("gamma", gamma, "risk aversion, 1/currency")
-    start, final = _ends(quotes, inventory, liquidation_cost)
     if gamma == 0:
-        return moments(market, quotes, "continuous", inventory, liquidation_cost).mean
-    rates, gains = _rates_and_gains(market, quotes, continuous_fills(market, quotes))
-    log = _log_expectation(-gamma, rates, gains, final)
-    if np.isnan(log[start]):
+        return moments(market, quotes, scheme, inventory, liquidation_cost, start=start).mean
+    quotes, at, final = _ends(market, quotes, scheme, inventory, liquidation_cost, start)
+    if scheme == "bernoulli":
+        f, bid, ask, dt = steps(market, quotes)
+        gains = [-gamma * gain for gain in step_gains(f)]
+        q = gamma * quotes.size * np.abs(quotes.inventory)
+        swing = q * market.sigma * np.sqrt(dt)
+        move = -gamma * quotes.size * quotes.inventory * market.mu * dt + np.logaddexp(swing, -swing) - np.log(2)
+        log = chain.bernoulli_exponential(bid, ask, *gains, f.bid_to, f.ask_to, move, -gamma * final)
+    else:
+        rates, gains = rates_and_gains(market, quotes, continuous_fills(market, quotes))
+        log = _log_expectation(-gamma, rates, gains, final)
+    if not np.isfinite(log[at]):
         raise ValueError(
             f"gamma must be smaller for these quotes (risk aversion, 1/currency): exp(-gamma·profit) grows too fast"
             f" when a fill or a cut loses money; got {gamma!r}"
         )
-    return float(-log[start] / gamma)
+    return float(-log[at] / gamma)
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,7 +304,15 @@ class ProfitLaw:
         return x, (x >= self.low) & (x <= self.high), np.exp(-1j * self.frequencies * x[..., None])
 
 
-def profit_law(market, quotes, inventory=0, liquidation_cost=0.0, tolerance=1e-8):
+def profit_law(
+    market: Any,
+    quotes: Quotes,
+    inventory: int = 0,
+    liquidation_cost: float = 0.0,
+    tolerance: float = 1e-8,
+    *,
+    start: float = 0.0,
+) -> "ProfitLaw":
     """Exact law of the profit in continuous time, by inversion of its characteristic function φ.
 
     φ solves the linear equations above at z = iu. On an interval of length W, with u_j = 2πj/W, the distribution
@@ -224,7 +327,7 @@ def profit_law(market, quotes, inventory=0, liquidation_cost=0.0, tolerance=1e-8
     market : Market
         `sigma` must be > 0.
     quotes : Quotes, tables of shape (n, m)
-    inventory, liquidation_cost
+    inventory, liquidation_cost, start
         As in `moments`.
     tolerance : float
         Bound of the error of the distribution function, 1e-10 … 0.01.
@@ -239,36 +342,36 @@ def profit_law(market, quotes, inventory=0, liquidation_cost=0.0, tolerance=1e-8
         If an argument is out of range, or if so many paths hold hardly any inventory that the law is nearly discrete
         and the series would need more than 4096 terms.
     """
-    positive("sigma", market.sigma, "volatility; without it the law of the profit is discrete")
     tolerance = in_interval("tolerance", tolerance, 1e-10, 0.01, meaning="error of the distribution function")
-    start, final = _ends(quotes, inventory, liquidation_cost)
-    rates, gains = _rates_and_gains(market, quotes, continuous_fills(market, quotes))
+    quotes, at, final = _ends(market, quotes, "continuous", inventory, liquidation_cost, start)
+    positive("sigma", market.sigma, "volatility; without it the law of the profit is discrete")
+    rates, gains = rates_and_gains(market, quotes, continuous_fills(market, quotes))
     dt, bid_rate, ask_rate = rates[:3]
-    atom = float(np.exp(-dt @ (bid_rate + ask_rate)[:, start])) if quotes.inventory[start] == 0 else 0.0
+    atom = float(np.exp(-dt @ (bid_rate + ask_rate)[:, at])) if quotes.inventory[at] == 0 else 0.0
 
-    std = np.sqrt(chain.moments_backward(*rates, *gains, final, chain.REAL_NODES, chain.REAL_WEIGHTS)[1][start])
+    std = np.sqrt(chain.moments_backward(*rates, *gains, final, at, 2, *REAL_CONTOUR)[1])
     if std == 0:
         raise ValueError("quotes must be such that inventory is held at times; the profit is 0 for certain")
-    low, high = (_chernoff_bound(sign / std, tolerance / 4, rates, gains, final, start) for sign in (-1, 1))
+    low, high = (_chernoff_bound(sign / std, tolerance / 4, rates, gains, final, at) for sign in (-1, 1))
     if not np.isfinite(high - low):
         raise ValueError("quotes must lose or gain less by a fill or a cut: the tails of the profit cannot be bounded")
 
     nothing = np.zeros_like(bid_rate)
     octaves = 2 * np.pi / (high - low) * 2.0 ** np.arange(17)
-    variance_only = (*rates, nothing, nothing, 0 * final, gains[3], 0 * final, chain.NODES, chain.WEIGHTS)
-    bound = chain.characteristic_function(octaves, *variance_only)[:, start].real - atom
-    terms, reached = _terms_needed(bound, tolerance / 2)
+    variance_only = (*rates, nothing, nothing, 0 * final, gains[3], 0 * final, *CONTOUR)
+    bound = chain.characteristic_function(octaves, *variance_only)[:, at].real - atom
+    terms, reached = chain.terms_needed(bound, tolerance / 2)
     if reached > tolerance / 2:
         raise ValueError(
             f"tolerance must be >= {2 * reached:.2g} for this market and these quotes (error of the distribution"
             f" function): paths that hardly hold inventory make the law nearly discrete; got {tolerance:g}"
         )
     u = 2 * np.pi / (high - low) * np.arange(1, terms + 1)
-    phi = chain.characteristic_function(u, *rates, *gains, final, chain.NODES, chain.WEIGHTS)[:, start]
+    phi = chain.characteristic_function(u, *rates, *gains, final, *CONTOUR)[:, at]
     return ProfitLaw(atom, low, high, u, phi - atom, tolerance)
 
 
-def _chernoff_bound(z0, tail, rates, gains, final, start):
+def _chernoff_bound(z0, tail, rates, gains, final, at):
     """A profit exceeded (z0 > 0) or fallen short of (z0 < 0) with probability below `tail`.
 
     P(profit >= x) <= tail at x = (ln E[exp(z·profit)] − ln tail)/z for every z > 0, and likewise below for z < 0. The
@@ -276,7 +379,7 @@ def _chernoff_bound(z0, tail, rates, gains, final, start):
     """
     bounds = []
     for z in z0 * np.sqrt(-2 * np.log(tail)) * np.array([1.0, 0.5, 0.25]):
-        bounds.append((_log_expectation(z, rates, gains, final)[start] - np.log(tail)) / z)
+        bounds.append((_log_expectation(z, rates, gains, final)[at] - np.log(tail)) / z)
     return np.min(bounds) if z0 > 0 else np.max(bounds)
 
 
@@ -284,37 +387,13 @@ def _log_expectation(z, rates, gains, final):
     """ln E[exp(z·profit)] from each inventory, shape (m,); NaN where it cannot be had."""
     bid_gain, ask_gain, carry, variance = gains
     own = z * carry + 0.5 * z * z * variance
-    return chain.exponential_values(
-        *rates, z * bid_gain, z * ask_gain, own, z * final, chain.REAL_NODES, chain.REAL_WEIGHTS
-    )
+    return chain.exponential_values(*rates, z * bid_gain, z * ask_gain, own, z * final, *REAL_CONTOUR)
 
 
-def _terms_needed(bound, tail, most=4096):
-    """Smallest J <= most with (2/π) Σ_{j>J} b(j)/j <= tail, and the sum there, for b known at the octaves j = 2^k.
-
-    b(j) = E exp(−j² X) is a log-convex function of j²: between octaves it lies below the chord. After the last octave
-    it falls at least like 1/j, since X has a bounded density at 0. Rounding leaves b uncertain by 1e-13.
-    """
-    bound = np.maximum(bound, 1e-13)
-    octaves = 2.0 ** np.arange(len(bound))
-    j = np.arange(1, most + 1)
-    terms = np.exp(np.interp(j**2, octaves**2, np.log(bound))) / j
-    rest = np.log(2) * np.sum(bound[octaves >= most]) + bound[-1]
-    sums = 2 / np.pi * (np.append(np.cumsum(terms[::-1])[::-1][1:], 0.0) + rest)
-    enough = np.flatnonzero(sums <= tail)
-    J = int(j[enough[0]]) if len(enough) else most
-    return J, float(sums[J - 1])
-
-
-def _ends(quotes, inventory, liquidation_cost):
-    """Index of the start and profit of the liquidation from each inventory."""
+def _ends(market, quotes, scheme, inventory, liquidation_cost, start):
+    """The quotes from `start` on, the index of the inventory there and the profit of the liquidation from each one."""
+    choice("scheme", scheme, SCHEMES)
+    check_market_and_quotes(market, quotes)
+    quotes = from_time(quotes, start, scheme)
     cost = nonnegative("liquidation_cost", liquidation_cost, "price per unit of |inventory| at the horizon")
-    return start_index(quotes, inventory), -cost * quotes.size * np.abs(quotes.inventory)
-
-
-def _rates_and_gains(market, quotes, f):
-    """What the kernels of `chain` need: jumps of the inventory; gains of fills, drift and variance of the profit."""
-    q = quotes.size * quotes.inventory
-    rates = (np.diff(quotes.times, append=quotes.horizon), f.bid_rate, f.ask_rate, f.bid_to, f.ask_to)
-    gains = (f.bid_spread - f.bid_toll, f.ask_spread - f.ask_toll, q * market.mu, (q * market.sigma) ** 2)
-    return rates, gains
+    return quotes, start_index(quotes, inventory), -cost * quotes.size * np.abs(quotes.inventory)

@@ -41,6 +41,7 @@ from mmlib.market_making.quotes import time_grid
 __all__ = ["Solution", "Stationary", "policy_iteration", "solve"]
 
 SCHEMES = ("explicit", "implicit", "crank-nicolson", "extrapolated")
+MOST_FLOW = 1e9  # fills per time step: beyond, θ is a difference of huge numbers
 MOST_TRIED = 20_000  # steps of the explicit scheme, when it is asked how many it needs
 
 
@@ -148,7 +149,8 @@ def solve(
     ------
     ValueError
         If an argument is out of range; if an explicit step is beyond its bound (the message gives the smallest number
-        of steps that works); if a quote leaves the range of measured rates, or its rate overflows.
+        of steps that works); if a step of another scheme cannot resolve the fills, or its equation cannot be solved; if
+        a quote leaves the range of measured rates, or its rate overflows.
     """
     times = time_grid(horizon, steps)
     choice("scheme", scheme, SCHEMES)
@@ -162,11 +164,16 @@ def solve(
     if scheme == "explicit":
         value, evaluations = _explicit(eq, end, horizon, len(times), income), len(times)
     else:
-        value, evaluations = _march(_STEPS[scheme], eq, end, horizon, len(times), income)
+        try:
+            value, evaluations = _march(_STEPS[scheme], eq, end, horizon, len(times), income)
+        except (ArithmeticError, np.linalg.LinAlgError) as error:
+            raise _too_fast(eq, horizon, steps) from error
     bid, ask = np.empty((2, len(times), len(eq.q)))
     for i in range(len(times)):
         h = hamiltonian(eq, value[i])
         bid[i], ask[i] = h.bid, h.ask
+        if not horizon / steps * np.max(exit_rates(eq, h)) <= MOST_FLOW:
+            raise _too_fast(eq, horizon, steps)
     traded = np.zeros(value.shape, bool)
     if taker in ("lot", "flatten"):
         tolerance = 1e-10 * eq.unit + 64 * np.finfo(float).eps * np.max(np.abs(value))
@@ -174,6 +181,14 @@ def solve(
         bid[traded[:-1]] = ask[traded[:-1]] = np.nan
     in_domain(eq, bid, ask)
     return Solution(times, eq.q, bid, ask, value, traded, evaluations, float(horizon), eq.size, eq)
+
+
+def _too_fast(eq, horizon, steps):
+    return ValueError(
+        f"fee, penalties and gamma must leave fills that a time step can resolve, or steps be more: where fills earn"
+        f" so much, {MOST_FLOW:.0e} and more are wanted in a step; got fee {eq.fee!r}, a step of {horizon / steps:.4g}"
+        f" and income less running penalties {np.min(eq.income):.4g} ... {np.max(eq.income):.4g} (currency/time)"
+    )
 
 
 def _income(source, q):

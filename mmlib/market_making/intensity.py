@@ -48,6 +48,7 @@ class Exponential:
     A: float
     k: float
     domain = EVERYWHERE
+    highest = np.inf  # the rate's least upper bound, orders/time
 
     def __post_init__(self):
         positive("A", self.A, "fill intensity at distance 0, orders/time")
@@ -73,6 +74,7 @@ class PowerLaw:
     delta0: float
     n: float
     domain = EVERYWHERE
+    highest = np.inf
 
     def __post_init__(self):
         positive("A", self.A, "fill intensity at distance 0, orders/time")
@@ -103,6 +105,7 @@ class Logistic:
     k: float
     delta0: float
     domain = EVERYWHERE
+    highest = property(lambda self: self.A)
 
     def __post_init__(self):
         positive("A", self.A, "largest fill intensity, orders/time")
@@ -131,6 +134,7 @@ class Linear:
     A: float
     k: float
     domain = EVERYWHERE
+    highest = np.inf
 
     def __post_init__(self):
         positive("A", self.A, "fill intensity at distance 0, orders/time")
@@ -193,6 +197,7 @@ class Measured:
             distances=x,
             rates=rates,
             domain=EVERYWHERE if self.extend else (x[0], x[-1]),
+            highest=np.inf if slopes[0] < 0 else rates[0],  # of the table extended
             _log_rate=PPoly(pieces, breaks),
             _fine=(fine, np.exp(pchip(fine))),
         ).items():

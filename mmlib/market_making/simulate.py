@@ -19,15 +19,22 @@ that side's cumulated rate reaches a level that is the same for any quotes (Rath
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from mmlib import risk
 from mmlib.checks import choice, integer, nonnegative
-from mmlib.market_making._fills import bernoulli_probabilities, continuous_fills, fills, start_index
+from mmlib.market_making._fills import (
+    bernoulli_probabilities,
+    check_market_and_quotes,
+    continuous_fills,
+    fills,
+    start_index,
+)
 from mmlib.market_making._kernels import monte_carlo as kernels
+from mmlib.market_making.quotes import Quotes
 from mmlib.numerics import streams
 
 SCHEMES = ("bernoulli", "continuous")
@@ -88,7 +95,7 @@ class Outcome:
     drawdown: np.ndarray
     sample: Sample | None = None
 
-    def summary(self, level=0.95):
+    def summary(self, level: float = 0.95) -> pd.DataFrame:
         """Table of estimates: one row a quantity, columns `value` and `standard error` (see `mmlib.risk`).
 
         Rows: mean, std and Sharpe ratio of the profit, its VaR and CVaR at `level`, means of spread, revaluation,
@@ -119,16 +126,16 @@ class Outcome:
 
 
 def run(
-    market,
-    quotes,
-    paths=100_000,
-    seed=7,
-    scheme="bernoulli",
-    inventory=0,
-    liquidation_cost=0.0,
-    drawdown=True,
-    sample_paths=0,
-):
+    market: Any,
+    quotes: Quotes,
+    paths: int = 100_000,
+    seed: int = 7,
+    scheme: str = "bernoulli",
+    inventory: int = 0,
+    liquidation_cost: float = 0.0,
+    drawdown: bool = True,
+    sample_paths: int = 0,
+) -> Outcome:
     """Simulate `quotes` in `market`.
 
     Parameters
@@ -161,6 +168,7 @@ def run(
         `fills.bernoulli_probabilities`), in the continuous one if quotes fill absurdly fast on both sides
         (`fills.continuous_fills`); if a fill rate is not finite.
     """
+    check_market_and_quotes(market, quotes)
     paths = integer("paths", paths, least=1, meaning="number of paths")
     seed = integer("seed", seed, least=0, most=2**63 - 1, meaning="seed of the random streams")
     sample_paths = integer("sample_paths", sample_paths, least=0, most=paths, meaning="number of paths recorded")
@@ -176,7 +184,8 @@ def run(
     spread, revaluation, tolls, fall = money
     profit = spread + revaluation - tolls
     sample = _sample(quotes, *sample) if sample_paths else None
-    return Outcome(profit, *counts, spread, revaluation, tolls, fall, sample)
+    held, bids, asks = counts
+    return Outcome(profit, held, bids, asks, spread, revaluation, tolls, fall, sample)
 
 
 def _bernoulli(market, quotes, paths, seed, start, liquidation, drawdown, samples):

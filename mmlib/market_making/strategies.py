@@ -15,15 +15,18 @@ The stationary closed form of Guéant (2017), equations 4.6–4.7, is a linear s
 numbers is nearly optimal. `wrong_folk_formula` is here to be measured, not used.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
 from mmlib.checks import number
 from mmlib.market_making import glft
 from mmlib.market_making._exponential import constants
+from mmlib.market_making.market import Market
 from mmlib.market_making.quotes import Quotes, inventory_grid, one_sided, time_grid
 
 
-def constant_spread(half_spread, horizon, max_inventory, steps):
+def constant_spread(half_spread: float, horizon: float, max_inventory: int, steps: int) -> Quotes:
     """The same distance on both sides at every inventory; at ±`max_inventory` only the side that leads back.
 
     Parameters
@@ -50,7 +53,7 @@ def constant_spread(half_spread, horizon, max_inventory, steps):
     return linear_skew(half_spread, 0.0, horizon, max_inventory, steps)
 
 
-def linear_skew(half_spread, skew, horizon, max_inventory, steps):
+def linear_skew(half_spread: float, skew: float, horizon: float, max_inventory: int, steps: int) -> Quotes:
     """Bid half_spread + skew·q and ask half_spread − skew·q: the centre of the quotes moves by −skew per order held.
 
     Parameters
@@ -70,10 +73,13 @@ def linear_skew(half_spread, skew, horizon, max_inventory, steps):
     skew = number("skew", skew, "shift of the quotes per order held, price")
     times, q = time_grid(horizon, steps), inventory_grid(max_inventory)
     bid, ask = (np.tile(half_spread + sign * skew * q, (len(times), 1)) for sign in (1, -1))
-    return Quotes(times, q, *one_sided(q, bid, ask), horizon)
+    bid, ask = one_sided(q, bid, ask)
+    return Quotes(times, q, bid, ask, horizon)
 
 
-def hard_boundary(half_spread, cost, horizon, max_inventory, steps, target=None):
+def hard_boundary(
+    half_spread: float, cost: float, horizon: float, max_inventory: int, steps: int, target: int | None = None
+) -> Quotes:
     """The same distance on both sides at every inventory, and a hard limit at `max_inventory`.
 
     Both sides are quoted at the limit too. A fill beyond it is followed at once by a trade at the mid less `cost` per
@@ -102,10 +108,13 @@ def hard_boundary(half_spread, cost, horizon, max_inventory, steps, target=None)
     """
     half_spread = number("half_spread", half_spread, "distance from the mid, price")
     times, q = time_grid(horizon, steps), inventory_grid(max_inventory)
-    return Quotes(times, q, half_spread, half_spread, horizon, limit=q[-1], cost=cost, target=target)
+    both = np.array(half_spread)
+    return Quotes(times, q, both, both, horizon, limit=int(q[-1]), cost=cost, target=target)
 
 
-def from_function(rule, horizon, max_inventory, steps):
+def from_function(
+    rule: Callable[[float, int], tuple[float, float]], horizon: float, max_inventory: int, steps: int
+) -> Quotes:
     """Any rule of time and inventory as `Quotes`.
 
     Parameters
@@ -130,10 +139,11 @@ def from_function(rule, horizon, max_inventory, steps):
     """
     times, q = time_grid(horizon, steps), inventory_grid(max_inventory)
     table = np.array([[_two_numbers(rule, float(t), int(n)) for n in q] for t in times])
-    return Quotes(times, q, *one_sided(q, table[:, :, 0], table[:, :, 1]), horizon)
+    bid, ask = one_sided(q, table[:, :, 0], table[:, :, 1])
+    return Quotes(times, q, bid, ask, horizon)
 
 
-def wrong_folk_formula(market, gamma, horizon, max_inventory, steps):
+def wrong_folk_formula(market: Market, gamma: float, horizon: float, max_inventory: int, steps: int) -> Quotes:
     """A formula found in repositories, which is wrong: bid = 1/(2k) + θ(q+1) − θ(q), ask = 1/(2k) + θ(q−1) − θ(q).
 
     θ(t, q) is the certainty-equivalent value of holding q, and the first-order condition of the model gives

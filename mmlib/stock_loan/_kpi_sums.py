@@ -1,23 +1,28 @@
 """What every KPI is a ratio of: sums over loans and inventory, per trade date and group, in whole numbers.
 
-Two routes give the same integers: `pandas` expands loans to one row a loan and day; `duckdb` says the same in SQL. Sums
-of integers do not depend on the order of addition, so the routes agree exactly, and sums of sums over securities, days
-or pools are exact too.
+One statement of SQL expands loans to a row a loan and day and adds up. Sums of integers do not depend on the order of
+addition, so any other route gives the same integers (the tests have one), and sums of sums over securities, days or
+pools are exact too. What is not known is counted beside, so that a KPI that needs it can be NaN: `undated`, shares of
+opening loans, whose age nobody knows; `unnamed`, shares from pools of an unknown kind; `unrecorded`, shares from those
+of them of which no recall or buy-in was ever recorded, and `unrecorded_returned`, what came back to them.
 
 Units: shares; values in ten-thousandths of a dollar (quantity × close, four decimals); fees in hundredths of a basis
 point; money accrued in cents. Balances are multiplied by `days`, the calendar days from a trade date to the next, so
 that a Friday counts three times. A product value × fee × days can exceed 64 bits when summed over a large book; it is
-kept as two numbers, Σ (value // B)·fee·days and Σ (value % B)·fee·days with B = 100,000.
+kept as two numbers, Σ (value // LIMB)·fee·days and Σ (value % LIMB)·fee·days.
 """
+
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import pandas as pd
 
-from mmlib import checks
+from mmlib import checks, optional
+from mmlib.stock_loan._book import Book
 from mmlib.stock_loan._schemas import EVENTS
-from mmlib.stock_loan.tables import signed_quantity
+from mmlib.stock_loan.tables import RETURNS, STARTS, signed_quantity
 
-B = 100_000
+LIMB = 100_000  # what a value is split by into a high and a low part
 CENT = 36_000_000_000  # value × fee × days units in a cent: 1e4 · (1e2 · 1e4) · 360 / 1e2
 INTERNAL = ("internal", "rehypothecation")  # shares that come from within the firm
 #: What a book can be grouped by, and the table that says so.
@@ -25,12 +30,13 @@ ATTRIBUTES = {"security_id": "securities", "sector": "securities", "bucket": "se
               "client_type": "clients", "pool_id": "pools", "pool_type": "pools"}  # fmt: skip
 IDS = {"securities": "security_id", "clients": "client_id", "pools": "pool_id"}
 LOANS = ["closing", "on_loan", "on_loan_value", "age", "internal_value", "fee_hi", "fee_lo", "source_hi", "source_lo",
-         "market_hi", "market_lo", "revenue", "cost"]  # fmt: skip
-FLOWS = ["new", "new_value", "returned", "returned_value", "recalled_value", "bought_in_value"]
+         "market_hi", "market_lo", "revenue", "cost", "undated", "unnamed", "unrecorded"]  # fmt: skip
+FLOWS = ["opening", "new", "new_value", "returned", "returned_value", "recalled_value", "bought_in_value",
+         "unrecorded_returned"]  # fmt: skip
 INVENTORY = ["available", "available_value", "idle_hi", "idle_lo"]
 
 
-def accrual(value, fee, days):
+def accrual(value: np.ndarray, fee: np.ndarray, days: np.ndarray) -> np.ndarray:
     """Fee accrued on a loan at one close, in cents: value · fee/10⁴ · days/360, rounded half up, once a loan and date.
 
     Parameters
@@ -59,23 +65,34 @@ def accrual(value, fee, days):
     return whole * rate + cents + (2 * remainder >= CENT)
 
 
-def accrual_days(dates, until=None):
+def timestamp(name: str, value: object) -> pd.Timestamp:
+    """`value` as a day; ValueError if it is none."""
+    try:
+        found = pd.Timestamp(value)  # type: ignore[arg-type]
+    except (ValueError, TypeError, OverflowError):
+        found = pd.NaT
+    if found is pd.NaT or isinstance(value, bool | int | float) or found.tz is not None or found != found.normalize():
+        raise ValueError(f"{name} must be a date, as 2025-08-18; got {value!r}")
+    return found
+
+
+def accrual_days(dates: pd.DatetimeIndex, until: object = None) -> np.ndarray:
     """Calendar days from each trade date to the next, int64; after the last, to `until` or the next weekday."""
-    last = pd.Timestamp(until) if until is not None else dates[-1] + pd.offsets.BDay(1)
+    last = timestamp("until", until) if until is not None else dates[-1] + pd.offsets.BDay(1)
     days = np.diff(np.append(dates.to_numpy(), last.to_datetime64().astype(dates.dtype))).astype("timedelta64[D]")
-    if days[-1] <= np.timedelta64(0):
+    if days[-1] <= np.timedelta64(0, "D"):
         raise ValueError(f"until must be after the last trade date, {dates[-1]:%Y-%m-%d}; got {last:%Y-%m-%d}")
     return days.astype(np.int64)
 
 
-def loan_days(book, until=None):
+def loan_days(book: Book, until: object = None) -> pd.DataFrame:
     """One row a loan and trade date on which it is open at the close.
 
     Returns
     -------
     DataFrame
         trade_date, loan_id, security_id, client_id, pool_id (categorical), quantity, value, loan_fee, borrow_fee, age
-        (calendar days since the loan was new), days, revenue, cost; in the units of the module.
+        (calendar days since the loan was new, NaN for an opening loan), days, revenue, cost; in the module's units.
     """
     m = _Market(book, until)
     loans = book.loans.sort_values(["loan_id", "trade_date"], kind="stable")  # events of a day are in order already
@@ -95,22 +112,22 @@ def loan_days(book, until=None):
     categories = {"loan_id": (loan, names), "security_id": (m.security(loans["security_id"]), m.securities),
                   "client_id": pd.factorize(loans["client_id"]), "pool_id": pd.factorize(loans["pool_id"])}  # fmt: skip
     ids = {name: pd.Categorical.from_codes(codes[row], known) for name, (codes, known) in categories.items()}
-    age = day[t] - day[date[first[row]]]
+    known = (loans["event"].to_numpy() != "opening")[first[row]]
+    age = np.where(known, day[t] - day[date[first[row]]], np.nan)
     return pd.DataFrame({
         "trade_date": m.dates[t], **ids, "quantity": balance[row], "value": value, "loan_fee": fee, "borrow_fee": cost,
         "age": age, "days": days, "revenue": accrual(value, fee, days),
         "cost": accrual(value, cost, days)})  # fmt: skip
 
 
-def sums(book, by=(), engine="duckdb", until=None):
+def sums(book: Book, by: Sequence[str] = (), until: object = None) -> pd.DataFrame:
     """The sums per trade date and group.
 
     Parameters
     ----------
     book : tables.Book
     by : sequence of str
-        Any of `ATTRIBUTES`.
-    engine : {"duckdb", "pandas"}
+        Any of `ATTRIBUTES`, each once.
     until : date, optional
         When the accrual after the last trade date ends; the next weekday if not given.
 
@@ -120,9 +137,8 @@ def sums(book, by=(), engine="duckdb", until=None):
         trade_date, the columns of `by`, then LOANS, FLOWS, INVENTORY as int64, sorted. The inventory of a client is not
         defined: if `by` has a column of clients, those sums are 0. A group without a row on a date has no balance then.
     """
-    by = [checks.choice("by", name, ATTRIBUTES) for name in by]
-    route = {"duckdb": _duckdb, "pandas": _pandas}[checks.choice("engine", engine, ("duckdb", "pandas"))]
-    found = route(book, by, _Market(book, until), until)
+    by = names("by", by, ATTRIBUTES)
+    found = _added(book, by, _Market(book, until))
     found = found.astype({name: "int64" for name in LOANS + FLOWS + INVENTORY} | {name: "str" for name in by})
     return found.sort_values(["trade_date", *by], ignore_index=True)
 
@@ -156,66 +172,19 @@ def expand(which, start, stop):
     return row, np.arange(len(row)) - np.repeat(np.cumsum(length) - length, length) + np.repeat(start, length)
 
 
-def _pandas(book, by, m, until):
-    attributes = {home: getattr(book, home).set_index(key) for home, key in IDS.items()}
-    kinds = book.pools.set_index("pool_id")["pool_type"]
-
-    def grouped(frame, columns):
-        keys = ["trade_date"]
-        for name in by:
-            if name not in frame:
-                home = ATTRIBUTES[name]
-                frame = frame.assign(**{name: frame[IDS[home]].map(attributes[home][name])})
-            keys.append(name)
-        return frame.groupby(keys, observed=True)[columns].sum()
-
-    def limbs(name, value, fee, days):
-        return {f"{name}_hi": value // B * fee * days, f"{name}_lo": value % B * fee * days}
-
-    d = loan_days(book, until)
-    t, s = m.date(d["trade_date"]), d["security_id"].cat.codes.to_numpy()
-    weighted = d["value"] * d["days"]
-    d = d.assign(closing=d["quantity"], on_loan=d["quantity"] * d["days"], on_loan_value=weighted,
-                 internal_value=weighted.where(d["pool_id"].map(kinds).isin(INTERNAL), 0),
-                 **limbs("fee", d["value"], d["loan_fee"], d["days"]),
-                 **limbs("source", d["value"], d["borrow_fee"], d["days"]),
-                 **limbs("market", d["value"], m.fee[t, s], d["days"]))  # fmt: skip
-    d["age"] *= d["on_loan"]
-    parts = [grouped(d, LOANS)]
-    e = book.loans
-    value = e["quantity"] * m.close[m.date(e["trade_date"]), m.security(e["security_id"])]
-    back = e["event"].isin(["partial return", "buy-in", "return"])
-    is_new = e["event"] == "new"
-    e = e.assign(new=e["quantity"].where(is_new, 0), new_value=value.where(is_new, 0),
-                 returned=e["quantity"].where(back, 0), returned_value=value.where(back, 0),
-                 recalled_value=value.where(e["event"] == "recall", 0),
-                 bought_in_value=value.where(e["event"] == "buy-in", 0))  # fmt: skip
-    parts.append(grouped(e[e["event"] != "re-rate"], FLOWS))
-    if not any(ATTRIBUTES[name] == "clients" for name in by):
-        for _, pool in book.inventory.groupby("pool_id", sort=False):  # one at a time: a row a pool, name and day
-            pool = pool.sort_values(["security_id", "trade_date"])
-            date, security = m.date(pool["trade_date"]), m.security(pool["security_id"])
-            stop = np.append(date[1:], len(m.dates))
-            stop[:-1][security[1:] != security[:-1]] = len(m.dates)
-            quantity = pool["quantity_available"].to_numpy()
-            which = np.flatnonzero(quantity > 0)
-            row, t = expand(which, date[which], stop[which])
-            value = quantity[row] * m.close[t, security[row]]
-            rows = {"trade_date": m.dates[t], "security_id": pd.Categorical.from_codes(security[row], m.securities),
-                    "pool_id": pool["pool_id"].iloc[0], "available": quantity[row] * m.days[t],
-                    "available_value": value * m.days[t],
-                    **limbs("idle", value, m.fee[t, security[row]], m.days[t])}  # fmt: skip
-            parts.append(grouped(pd.DataFrame(rows), INVENTORY))
-    every = pd.concat(parts).groupby(level=list(range(1 + len(by))), observed=True).sum()
-    return every.reindex(columns=LOANS + FLOWS + INVENTORY, fill_value=0).reset_index()
+def names(name: str, given: Sequence[str], options: Collection[str]) -> list[str]:
+    """`given` as a list of some of the options, each at most once; ValueError otherwise, for a bare string too."""
+    if isinstance(given, str):
+        raise ValueError(f"{name} must be a list of names, as [{given!r}]; got {given!r}")
+    found = [checks.choice(name, one, options) for one in given]
+    if len(set(found)) < len(found):
+        raise ValueError(f"{name} must name each column once; got {found}")
+    return found
 
 
-def _duckdb(book, by, m, until):
-    try:
-        import duckdb
-    except ImportError as error:  # pragma: no cover
-        raise ImportError("this engine needs duckdb: pip install 'mmlib[loan]'") from error
-    database = duckdb.connect()
+def _added(book, by, m):
+    """The sums, unsorted, in SQL."""
+    database = optional.load("duckdb", "loan", "KPIs").connect()
     calendar = pd.DataFrame({"trade_date": m.dates, "days": m.days, "t": np.arange(len(m.dates))})
     for name, frame in {"calendar": calendar, **{name: getattr(book, name) for name in
                         ("securities", "closes", "clients", "pools", "inventory", "loans")}}.items():  # fmt: skip
@@ -224,7 +193,7 @@ def _duckdb(book, by, m, until):
     keys = ", ".join(["trade_date", *by])
 
     def limbs(name, fee):
-        return f"sum(value // {B} * {fee} * days) {name}_hi, sum(value % {B} * {fee} * days) {name}_lo"
+        return f"sum(value // {LIMB} * {fee} * days) {name}_hi, sum(value % {LIMB} * {fee} * days) {name}_lo"
 
     def cents(fee):
         rest = f"(value % {CENT} * {fee} * days)"
@@ -236,15 +205,18 @@ def _duckdb(book, by, m, until):
 
     order = "CASE event " + " ".join(f"WHEN '{event}' THEN {i}" for i, event in enumerate(EVENTS)) + " END"
     internal = ", ".join(f"'{kind}'" for kind in INTERNAL)
-    back = "event IN ('partial return', 'buy-in', 'return')"
+    back, start = (f"event IN ({', '.join(map(repr, events))})" for events in (RETURNS, STARTS))
     parts = [
         f"""SELECT {keys}, sum(quantity) closing, sum(quantity * days) on_loan, sum(value * days) on_loan_value,
             sum(quantity * days * age) age, sum(value * days) FILTER (pool_type IN ({internal})) internal_value,
             {limbs("fee", "loan_fee")}, {limbs("source", "borrow_fee")}, {limbs("market", "fee")},
-            {cents("loan_fee")} revenue, {cents("borrow_fee")} "cost"
+            {cents("loan_fee")} revenue, {cents("borrow_fee")} "cost",
+            sum(quantity * days) FILTER (undated) undated, sum(quantity * days) FILTER (unnamed) unnamed,
+            sum(quantity * days) FILTER (unrecorded) unrecorded
             FROM (SELECT *, quantity * close AS value FROM {joined("loan_days")}) GROUP BY {keys}""",
         f"""SELECT {keys}, sum(quantity) FILTER (event = 'new') AS "new", sum(value) FILTER (event = 'new') new_value,
-            sum(quantity) FILTER ({back}) returned, sum(value) FILTER ({back}) returned_value,
+            sum(quantity) FILTER (event = 'opening') opening, sum(quantity) FILTER ({back}) returned,
+            sum(quantity) FILTER ({back} AND unrecorded) unrecorded_returned, sum(value) FILTER ({back}) returned_value,
             sum(value) FILTER (event = 'recall') recalled_value, sum(value) FILTER (event = 'buy-in') bought_in_value
             FROM (SELECT *, quantity * close AS value FROM {joined("loans_frame")})
             WHERE event <> 're-rate' GROUP BY {keys}""",
@@ -258,11 +230,13 @@ def _duckdb(book, by, m, until):
     return database.execute(f"""
         WITH prices AS (SELECT trade_date, security_id, round(close * 1e4)::BIGINT AS close,
                 round(coalesce(indicative_fee, 0) * 100)::BIGINT AS fee FROM closes_frame),
-        pool_kinds AS (SELECT pool_id, pool_type FROM pools_frame),
+        pool_kinds AS (SELECT pool_id, pool_type, pool_type = 'unknown' AS unnamed, pool_type = 'unknown' AND pool_id
+                NOT IN (SELECT pool_id FROM loans_frame WHERE event IN ('recall', 'buy-in')) AS unrecorded
+            FROM pools_frame),
         client_kinds AS (SELECT client_id, client_type FROM clients_frame),
         events AS (SELECT *,
-                sum(CASE WHEN event = 'new' THEN quantity WHEN {back} THEN -quantity ELSE 0 END) OVER life AS balance,
-                first(trade_date) OVER life AS start,
+                sum(CASE WHEN {start} THEN quantity WHEN {back} THEN -quantity ELSE 0 END) OVER life AS balance,
+                first(trade_date) OVER life AS start, first(event) OVER life = 'opening' AS undated,
                 row_number() OVER (PARTITION BY loan_id, trade_date ORDER BY {order} DESC) AS place
             FROM loans_frame WINDOW life AS (PARTITION BY loan_id ORDER BY trade_date, {order}
                                              ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)),
@@ -272,7 +246,8 @@ def _duckdb(book, by, m, until):
             JOIN calendar_frame c USING (trade_date) LEFT JOIN calendar_frame e ON e.trade_date = stop
             WHERE balance > 0),
         loan_days AS (SELECT c.trade_date, c.days, security_id, client_id, pool_id, balance::BIGINT AS quantity,
-                date_diff('day', start, c.trade_date) AS age, round(s.loan_fee * 100)::BIGINT AS loan_fee,
+                undated, CASE WHEN undated THEN 0 ELSE date_diff('day', start, c.trade_date) END AS age,
+                round(s.loan_fee * 100)::BIGINT AS loan_fee,
                 round(s.borrow_fee * 100)::BIGINT AS borrow_fee
             FROM (SELECT *, unnest(range(first, following)) AS t FROM spans) s JOIN calendar_frame c USING (t)),
         stock AS (SELECT *, lead(trade_date) OVER (PARTITION BY security_id, pool_id ORDER BY trade_date) AS stop

@@ -18,7 +18,7 @@ POOL_TYPES = (
     "unknown",
 )  # merit order
 CLIENT_TYPES = ("hedge fund", "market maker", "broker", "unknown")
-EVENTS = ("new", "re-rate", "recall", "partial return", "buy-in", "return")  # order within a day
+EVENTS = ("opening", "new", "re-rate", "recall", "partial return", "buy-in", "return")  # order within a day
 MAX_FEE = 200_000  # bp a year; published lists of shortable stocks reach 100,000
 
 
@@ -90,7 +90,7 @@ COLUMNS = {
         "client_type": _text("kind of client", CLIENT_TYPES),
         "markup": _fee("client's fee over the indicative fee"),
         "credit_limit": _number("most that may be lent to the client, dollars; empty = no limit", 0, nullable=True),
-        "risk_weight": _number("capital risk weight, 1 = 100 %", 0, 12.5),
+        "risk_weight": _number("capital risk weight, 1 = 100 %; empty = not known", 0, 12.5, nullable=True),
     },
     "debits": {
         "trade_date": _DATE,

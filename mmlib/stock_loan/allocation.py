@@ -46,6 +46,7 @@ from mmlib.stock_loan._allocation.decomposition import best_responses, decompose
 from mmlib.stock_loan._allocation.derivatives import Derivatives
 from mmlib.stock_loan._allocation.from_book import IDLE_COST, problem
 from mmlib.stock_loan._allocation.linear_program import EXTERNAL, OVER_BORROW, Program, assemble, maximise
+from mmlib.stock_loan._allocation.lots import in_lots
 from mmlib.stock_loan._allocation.problem import BP_DAY, REHYPOTHECATION_LIMIT, Problem
 
 __all__ = ["BP_DAY", "IDLE_COST", "REHYPOTHECATION_LIMIT", "Problem", "Solution", "broken", "income", "problem",
@@ -309,17 +310,17 @@ def income(problem, allocation, external=None):
     return pd.Series(items, name="dollars a day")
 
 
-def round_lots(solution, lot=100, ticket=0):
-    """The allocation in whole lots and no loan below a ticket, for the names where shares are scarce.
+def round_lots(solution, lot=None, ticket=0):
+    """The allocation in whole lots and no loan below a ticket.
 
-    A name is scarce if one more share of some pool would earn something. Each becomes a mixed-integer programme of its
-    own, that may use of the coupling rows what it used before and what nobody uses; the other names stay as they are.
+    Each name with a loan that is not so becomes a mixed-integer programme of its own, that may use of the coupling rows
+    what it used before and what nobody uses; the other names stay as they are.
 
     Parameters
     ----------
     solution : Solution
-    lot : float
-        Shares, > 0.
+    lot : float or array_like, shape (S,), optional
+        Shares, > 0; by default the `round_lot` of the problem.
     ticket : float
         Smallest loan, shares, >= 0.
 
@@ -333,46 +334,9 @@ def round_lots(solution, lot=100, ticket=0):
     ValueError
         If mandatory demand of a name cannot be met in whole lots.
     """
-    lot, ticket = positive("lot", lot, "round lot, shares"), nonnegative("ticket", ticket, "smallest loan, shares")
-    program, x = solution.program, solution.x.copy()
-    scarce = np.unique(program.row_security[(program.kind == "supply") & (solution.y > 0)])
-    room = program.limit - program.use(x)
-    for s in scarce:
-        own, rows = slice(*program.columns[s : s + 2]), slice(*program.rows[s : s + 2])
-        W = program.W[:, own] * program.price[own]
-        room = room + W @ x[own]
-        x[own] = _in_lots(program, own, rows, W, room, lot, ticket, solution.problem.securities[s])
-        room = room - W @ x[own]
-    return replace(solution, x=x, method=f"{solution.method}, scarce names in lots")
-
-
-def _in_lots(program, own, rows, W, room, lot, ticket, name):
-    """The mixed-integer programme of one security: columns x, then lots and a yes-or-no for each lane."""
-    n = own.stop - own.start
-    pair = np.where(program.client[own] == OVER_BORROW, -1, program.pool[own] * 10**6 + program.client[own] + 1)
-    lanes, place = np.unique(pair[pair >= 0], return_inverse=True)
-    m, columns = len(lanes), np.flatnonzero(pair >= 0)
-    gather = sparse.csr_array((np.ones(len(columns)), (place, columns)), shape=(m, n))
-    most = np.zeros(m)
-    np.maximum.at(most, place, program.upper[own][columns])
-    zero, one = sparse.csr_array((m, m)), sparse.eye_array(m)
-    blank = sparse.csr_array((rows.stop - rows.start + len(room), 2 * m))
-    A = sparse.vstack(
-        [
-            sparse.hstack([sparse.vstack([program.A[rows][:, own], W]), blank]),
-            sparse.hstack([gather, -lot * one, zero]),
-            sparse.hstack([-gather, lot * one, zero]),
-            sparse.hstack([gather, zero, -sparse.diags_array(most)]),
-            sparse.hstack([-gather, zero, ticket * one]),
-        ]
-    ).tocsr()
-    x, _ = maximise(
-        np.concatenate([program.gain[own], np.zeros(2 * m)]),
-        A,
-        np.concatenate([program.b[rows], np.maximum(room, 0), np.zeros(4 * m)]),
-        np.concatenate([np.where(program.capped[own], program.upper[own], np.inf), np.full(m, np.inf), np.ones(m)]),
-        integer=np.repeat([False, True], [n, 2 * m]),
-    )
-    if x is None:
-        raise ValueError(f"mandatory demand of {name} cannot be met in lots of {lot:g} and tickets of {ticket:g}")
-    return np.round(x[:n], 6)
+    given = solution.problem.round_lot if lot is None else lot
+    lot = positive("lot", given, "round lot, shares", array=True)
+    ticket = nonnegative("ticket", ticket, "smallest loan, shares")
+    lots = np.broadcast_to(lot, len(solution.problem.securities))
+    x = in_lots(solution.problem, solution.program, solution.x, lots, ticket)
+    return replace(solution, x=x, method=f"{solution.method}, in lots")

@@ -112,9 +112,10 @@ def fee_floor(solution):
     """Lowest fee at which each client's next share, beyond what it gets, pays; bp a year, shape (S, C).
 
     The client keeps what it gets; everybody else's shares may move. The day's demand is as it is, and with it the
-    concentration limits, so that the floor of a name rises in steps: a pool's cost up to its limit, then the next one's.
-    In a name that nobody wants the first share is not limited. A penalty for unmet demand is not part of the floor.
-    inf where no pool can give a share. A share of yesterday's loan that is to be closed has a floor 2·360 τ lower.
+    concentration limits, so that the floor of a name rises in steps: a pool's cost up to its limit, then the cost of
+    the next one. In a name that nobody wants the first share is not limited. A penalty for unmet demand is not part of
+    the floor. inf where no pool can give a share. A share of yesterday's loan that is to be closed has a floor 2·360 τ
+    lower.
 
     Raises
     ------

@@ -12,6 +12,7 @@ act/360. Prices carry at most four decimals and fees at most two, so that money 
 rows are needed only where something changes. `inventory.quantity_available` is what is *not* on loan, so lendable is
 on loan + available. `loans` is a log of events; the balance of a loan at the close of a day follows from it:
 
+    opening        + quantity that was on loan before the first trade date, as of its morning; since when is not known
     new            + quantity, at `loan_fee` (paid by the client) and `borrow_fee` (paid to the pool)
     partial return − quantity
     return         − quantity, which is all that was left
@@ -19,45 +20,20 @@ on loan + available. `loans` is a log of events; the balance of a loan at the cl
     recall         a notice for `quantity`; the balance moves only with the return that follows
     re-rate        quantity 0; the only event that changes `loan_fee` and `borrow_fee`, from this day on
 
-On one day a loan's events happen in the order new, re-rate, recall, partial return, buy-in, return. The rebate on cash
-collateral is benchmark − loan fee.
+On one day a loan's events happen in the order opening, new, re-rate, recall, partial return, buy-in, return. The rebate
+on cash collateral is benchmark − loan fee.
 """
 
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 
+from mmlib.stock_loan._book import Book, TableError
 from mmlib.stock_loan._schemas import COLUMNS, EVENTS, KEYS, pa
 
-MOST = 1e12  #: dollars that a loan, a pool's shares of a name or a request may be worth
-
-
-class TableError(ValueError):
-    """A table breaks a rule; the message names the table or file, the column, the first bad rows and how many."""
-
-
-@dataclass(frozen=True)
-class Book:
-    """The eleven tables: DataFrames with the columns of `COLUMNS`, in that order, sorted by `KEYS`."""
-
-    securities: pd.DataFrame
-    closes: pd.DataFrame
-    rates: pd.DataFrame
-    clients: pd.DataFrame
-    debits: pd.DataFrame
-    pools: pd.DataFrame
-    eligibility: pd.DataFrame
-    inventory: pd.DataFrame
-    positions: pd.DataFrame
-    loans: pd.DataFrame
-    locates: pd.DataFrame
-
-    @property
-    def dates(self):
-        """The trade dates, a DatetimeIndex: those of `rates`."""
-        return pd.DatetimeIndex(self.rates["trade_date"].array)
+STARTS, RETURNS = ("opening", "new"), ("partial return", "buy-in", "return")  #: events that move a loan's balance
+MOST_DOLLARS = 1e12  #: dollars that a loan, a pool's shares of a name or a request may be worth
 
 
 def as_of(frame, date, keys):
@@ -107,7 +83,7 @@ def check(book, where=None):
     report.close()
     _check_closes(frames, report)
     report.close()
-    return Book(**{name: frame.reset_index(drop=True) for name, frame in frames.items()})
+    return Book(**{name: frame.reset_index(drop=True) for name, frame in frames.items()}, notes=tuple(book.notes))
 
 
 class _Report:
@@ -191,13 +167,17 @@ def _cast(column, kind):
     if kind == "M":
         if column.dtype.kind in "biufc":
             return column, ~nothing, "must be a date, YYYY-MM-DD"
-        zoned = ~nothing if getattr(column.dtype, "tz", None) is not None else nothing
+        zoned, partial = ~nothing if getattr(column.dtype, "tz", None) is not None else nothing, nothing
         if column.dtype.kind == "O":
-            zoned = column.astype("str").str.contains(r"(?:Z|[+-]\d\d:?\d\d)$", na=False).to_numpy(dtype=bool)
-        if zoned.any():
+            text = column.astype("str").str
+            zoned = text.contains(r"(?:Z|[+-]\d\d:?\d\d)$", na=False).to_numpy(dtype=bool)
+            partial = ~text.match(r"\d{4}-\d\d-\d\d(?:$|[ T])", na=True).to_numpy(dtype=bool)  # 2025-03 is no day
+        if zoned.any() and not partial.any():
             return column, zoned, "must be a date without a time zone"
-        parsed = pd.to_datetime(column, format="ISO8601", errors="coerce")
-        return parsed.astype("datetime64[us]"), parsed.isna().to_numpy() & ~missing, "must be a date, YYYY-MM-DD"
+        parsed = pd.to_datetime(column.mask(partial), format="ISO8601", errors="coerce")
+        exact = parsed.astype("datetime64[us]")
+        bad = (parsed.isna().to_numpy() & ~missing) | ((exact != parsed) & parsed.notna()).to_numpy()
+        return exact, bad, "must be a date, YYYY-MM-DD"
     if column.dtype.kind in "bc":
         return column, ~nothing, "must be a number"
     if column.dtype.kind == "O" and pd.api.types.infer_dtype(column) != "string":
@@ -206,7 +186,9 @@ def _cast(column, kind):
             return column, bad, "must be a number"
     number = pd.to_numeric(column, errors="coerce")
     if kind == "f":
-        return number.astype("float64"), number.isna().to_numpy() & ~missing, "must be a number"
+        beyond = (number.abs() > 2**53).to_numpy() if number.dtype.kind in "iu" else nothing
+        bad = (number.isna().to_numpy() & ~missing) | beyond
+        return number.astype("float64"), bad, "must be a number, whole ones below 2^53"
     if number.dtype.kind == "i" and not missing.any():
         return number.astype("int64"), nothing, ""
     number = number.astype("float64")
@@ -255,13 +237,16 @@ def _check_quantities(frames, report):
 
 
 def _check_loans(frames, report):
-    """The lifecycle: starts once, does not change hands, never returns more than it has, and its rebate follows."""
+    """The lifecycle: starts once, by opening only on day one, does not change hands, returns at most what it has."""
     loans = frames["loans"]
     loans = loans.sort_values(["loan_id", "trade_date", "event"], key=_sort_key)
     event, by_loan = loans["event"], loans["loan_id"]
-    starts = (event == "new").groupby(by_loan).cumsum()
+    start = event.isin(STARTS)
+    starts = start.groupby(by_loan).cumsum()
     report.rows("loans", "event", loans, starts == 0, "must not come before the loan is new")
-    report.rows("loans", "event", loans, (event == "new") & (starts > 1), "must be new only once a loan")
+    report.rows("loans", "event", loans, start & (starts > 1), "must be new only once a loan")
+    late = (event == "opening") & (loans["trade_date"] > frames["rates"]["trade_date"].min())
+    report.rows("loans", "event", loans, late, "must be opening only on the first trade date")
     for column in ("security_id", "client_id", "pool_id"):
         report.rows("loans", column, loans, loans[column] != loans.groupby("loan_id")[column].transform("first"),
                     "must not change during a loan")  # fmt: skip
@@ -275,7 +260,7 @@ def _check_loans(frames, report):
     report.rows("loans", "quantity", loans, over, "must not recall more than is on loan, with the recalls before it")
     report.rows("loans", "event", loans, before == 0, "must not come after the loan is closed")
     for fee in ("loan_fee", "borrow_fee"):
-        moved = (loans[fee] != loans.groupby("loan_id")[fee].shift()) & ~event.isin(["new", "re-rate"])
+        moved = (loans[fee] != loans.groupby("loan_id")[fee].shift()) & ~event.isin([*STARTS, "re-rate"])
         report.rows("loans", fee, loans, moved, "must not change without a re-rate")
     benchmark = loans["trade_date"].map(frames["rates"].set_index("trade_date")["benchmark_rate"])
     gap = (loans["loan_fee"] + loans["rebate_rate"] - benchmark).abs()
@@ -292,7 +277,7 @@ def _check_closes(frames, report):
     known = known.cumsum(axis=0)
     left = signed_quantity(loans).groupby(loans["loan_id"]).sum()
     end = loans.groupby("loan_id")["trade_date"].last()[left == 0]
-    new = loans[loans["event"] == "new"]
+    new = loans[loans["event"].isin(STARTS)]
     end = end.reindex(new["loan_id"])
     new_end = np.where(end.isna(), len(dates), row(end))
     following = inventory.groupby(["security_id", "pool_id"])["trade_date"].shift(-1)
@@ -304,16 +289,31 @@ def _check_closes(frames, report):
     moved = (("loans", "quantity"), ("inventory", "quantity_available"), ("locates", "quantity_requested"))
     for name, quantity in moved:  # so that sums of values × fees × days fit into 64 bits
         value = frames[name][quantity] * frames[name]["security_id"].map(highest)
-        report.rows(name, quantity, frames[name], value > MOST, f"must be worth at most {MOST:g} dollars")
-    held = (("loans", new, new_end), ("inventory", inventory, inventory_end), ("locates", locates, locates_end))
+        report.rows(
+            name, quantity, frames[name], value > MOST_DOLLARS, f"must be worth at most {MOST_DOLLARS:g} dollars"
+        )
+    acts = loans[loans["event"].isin(["new", "recall", "buy-in"])]  # KPIs value these, whatever is held at the close
+    held = (
+        ("loans", new, new_end),
+        ("loans", acts, row(acts["trade_date"]) + 1),
+        ("inventory", inventory, inventory_end),
+        ("locates", locates, locates_end),
+    )
     for name, frame, stop in held:
         start, security = row(frame["trade_date"]), column(frame["security_id"])
-        have = known[stop, security] - known[start, security]
-        report.rows(name, "security_id", frame, (have < stop - start),
-                    "must have a close on every trade date on which it is held or requested")  # fmt: skip
+        bad = known[stop, security] - known[start, security] < stop - start
+        if bad.any():
+            first, shown = np.flatnonzero(bad)[:3], []
+            for i in first:
+                lacks = np.diff(known[start[i] : stop[i] + 1, security[i]]) == 0
+                shown.append(f"{ids[security[i]]} on {dates[start[i] + np.argmax(lacks)]:%Y-%m-%d}")
+            rule = (
+                f"must have a close in {report.where['closes'][0]} on every trade date on which it is held or requested"
+            )
+            report.rows(name, "security_id", frame, bad, f"{rule} (none of {', '.join(dict.fromkeys(shown))})")
 
 
-def under_recall(loans):
+def under_recall(loans: pd.DataFrame) -> pd.Series:
     """Shares of the loan under recall after each event: notices less the returns that follow them, never below 0.
 
     `loans` must be in the order of time within each loan, as in a book.
@@ -324,7 +324,7 @@ def under_recall(loans):
     return total - total.groupby(loans["loan_id"]).cummin().clip(upper=0)
 
 
-def signed_quantity(loans):
-    """What each event adds to its loan's balance, shares: + for new, − for returns and buy-ins, 0 for notices."""
-    back = loans["event"].isin(["partial return", "buy-in", "return"])
-    return ((loans["event"] == "new").astype("int64") - back) * loans["quantity"]
+def signed_quantity(loans: pd.DataFrame) -> pd.Series:
+    """What each event adds to its loan's balance, shares: + for a start, − for a return or buy-in, 0 for notices."""
+    back = loans["event"].isin(RETURNS)
+    return (loans["event"].isin(STARTS).astype("int64") - back) * loans["quantity"]

@@ -12,19 +12,20 @@ pool fee g now, f⁰ and g⁰ in force, bp a year, act/360, a ticket earns, in d
 so that the tickets' dollars and what today's book earns add up to what the solution earns: client fees less source
 costs, before the cost of moving, the risk of recalls and penalties, which `bridge` shows apart.
 
-    solution = allocation.round_lots(allocation.solve(problem))
+    solution = tickets.whole(allocation.round_lots(allocation.solve(problem)))
     table = tickets.table(book, date, solution)
     tickets.write(table, "tickets.csv");  tickets.read("tickets.csv")     # equal to `table`
     tickets.bridge(book, date, solution)                                  # from today's value to the solution's
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from mmlib.checks import nonnegative
-from mmlib.stock_loan import _schemas, allocation, sources, tables
+from mmlib.stock_loan import _csv_tables, _schemas, allocation, tables
 from mmlib.stock_loan.allocation import BP_DAY
 
 KINDS = ("new", "return", "re-rate")
@@ -85,6 +86,25 @@ def table(book: tables.Book, date, solution: allocation.Solution, rerate: float 
     return found.iloc[np.lexsort([column.to_numpy() for column in reversed(order)])].reset_index(drop=True)
 
 
+def whole(solution: allocation.Solution) -> allocation.Solution:
+    """The solution without fractions of a share: less than a share of each lane is dropped.
+
+    Every limit is a most, so it stays feasible.
+
+    Raises
+    ------
+    ValueError
+        If mandatory demand needs the fractions.
+    """
+    found = replace(solution, x=np.floor(solution.x + 1e-6))
+    short = solution.problem.mandatory - found.allocation.sum(1)
+    if np.any(short > 1e-6):
+        s, c = np.argwhere(short > 1e-6)[0]
+        p = solution.problem
+        raise ValueError(f"mandatory demand of {p.securities[s]}, {p.clients[c]} must be met in whole shares")
+    return found
+
+
 def bridge(book: tables.Book, date, solution: allocation.Solution, rerate: float = 0.0) -> pd.Series:
     """From what today's loans earn to the value of the solution, dollars a day.
 
@@ -126,7 +146,7 @@ def read(path: str | Path) -> pd.DataFrame:
         If the file is missing, cut short or breaks a rule; names the file and the line.
     """
     path = Path(path)
-    text = sources._read_csv(path, whole=True)
+    text = _csv_tables.read(path)
     return _typed(tables.validate(text, COLUMNS, KEY, path.name, 2).sort_index())
 
 
@@ -150,8 +170,8 @@ def _compared(book, date, solution):
     if np.any(np.abs(shares - np.round(shares)) > 1e-6):
         s, k, c = np.argwhere(np.abs(shares - np.round(shares)) > 1e-6)[0]
         raise ValueError(
-            f"solution must be in whole shares (allocation.round_lots makes it so); got {shares[s, k, c]:g} of"
-            f" {p.securities[s]} from {p.pools[k]}"
+            f"solution must be in whole shares (allocation.round_lots or tickets.whole makes it so); got"
+            f" {shares[s, k, c]:g} of {p.securities[s]} from {p.pools[k]}"
         )
     shares = np.round(shares).astype(np.int64)
     loans = _open_loans(book, date)

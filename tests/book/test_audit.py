@@ -1,5 +1,6 @@
 """The audit and errata pages are what their script writes today, and say what they should."""
 
+import csv
 import importlib.util
 from pathlib import Path
 
@@ -29,20 +30,46 @@ def test_the_committed_errata_are_what_the_code_gives_now(script):
     assert page("errata.md") == script.errata()
 
 
+def rows_of_the_page():
+    """Cells of the table rows: verdict, number, given, ours, second route."""
+    lines = [line for line in page("audit.md").splitlines() if line.startswith("| ")]
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+    return [row for row in cells if row[0] != "verdict"]
+
+
 def test_every_file_of_published_numbers_is_audited_in_full(script):
-    """One table row a number: lines that end in a verdict, counted against the files on disk."""
+    """One table row a number, counted against the files on disk."""
     files = {path.stem: path.read_text() for path in (ROOT / "data/published").glob("*.csv")}
     assert sorted(files) == sorted(script.SOURCES)
     numbers = sum(len(text.splitlines()) - 1 for text in files.values())
-    verdicts = [line.split("|")[-2].strip() for line in page("audit.md").splitlines() if line.startswith("| ")]
-    verdicts = [verdict for verdict in verdicts if verdict != "verdict"]
+    verdicts = [row[0].split(",")[0] for row in rows_of_the_page()]
     assert len(verdicts) == numbers
-    assert {verdict.split(",")[0] for verdict in verdicts} <= {"reproduced", "consistent", "last digit differs"}
+    assert set(verdicts) <= {"reproduced", "consistent", "last digit differs"}
 
 
-def test_a_number_without_a_second_route_is_not_called_reproduced_by_two(script):
-    cells = [line.split("|") for line in page("audit.md").splitlines() if line.startswith("| ")]
-    judged = [(row[5].strip(), row[-2]) for row in cells if row[-2].strip() != "verdict"]
+def test_the_headline_counts_printed_numbers_only():
+    """Printed and derived are counted apart, from the grades in the files."""
+    grades = []
+    for path in (ROOT / "data/published").glob("*.csv"):
+        with path.open() as file:
+            grades += [line["grade"] for line in csv.DictReader(file)]
+    [headline] = [line for line in page("audit.md").splitlines() if line.startswith("**") and "printed numbers" in line]
+    counts = [int(word) for word in headline.strip("*").replace(",", "").split() if word.isdigit()]
+    assert counts[0] == grades.count("P") == sum(counts[1:])
+    assert f"{grades.count('D')} derived numbers: " in page("audit.md")
+
+
+def test_a_table_has_five_narrow_columns_with_the_verdict_first():
+    """Cells wrap at spaces, so it is their longest words side by side that must fit; sources are above the tables."""
+    for row in rows_of_the_page():
+        assert len(row) == 5
+        assert row[0].split(",")[0] in ("reproduced", "consistent", "last digit differs")
+        words = [cell.replace("(errata.md)", "").split() for cell in row]
+        assert sum(max(map(len, cell)) for cell in words) <= 75
+
+
+def test_a_number_without_a_second_route_is_not_called_reproduced_by_two():
+    judged = [(row[4], row[0]) for row in rows_of_the_page()]
     assert sum(second == "—" for second, _ in judged) > 0
     for second, verdict in judged:
         assert ("one route" in verdict) == (second == "—")
@@ -53,7 +80,17 @@ def test_a_wrong_number_would_be_called_different(script):
     thesis = dict(script.rows("fernandez_tapia_2015")[0], value="10.6105")
     table = dict(script.rows("avellaneda_stoikov_2008")[1], value="67.5")
     for row in (thesis, table):
-        assert script.audit_row(row, common=[]).endswith("| differs |")
+        assert script.judge(row)["verdict"].startswith("differs")
+
+
+def test_the_scores_of_printed_deviations_use_exact_fourth_moments(script):
+    """The two worst cells of the paper: z with the kurtosis of the law, not 3; the values are of another derivation."""
+    found = {row["key"]: script.judge(row)["verdict"] for row in script.rows("avellaneda_stoikov_2008")}
+    scores = sorted(
+        verdict.split("z ")[1] for verdict in found.values() if "z −1.69" in verdict or "z −1.89" in verdict
+    )
+    assert scores == ["−1.69", "−1.89"]
+    assert max(abs(float(v.split("z ")[1].replace("−", "-"))) for v in found.values() if "z " in v) < 2
 
 
 def test_the_errata_cover_every_trap_that_has_a_cost(script):

@@ -211,3 +211,14 @@ def test_a_bad_argument_is_refused_by_name(rule, change, message):
     arguments = dict(market=Market(2.0, 140.0, 1.5), gamma=0.1, horizon=1.0, max_inventory=5, steps=4)
     with pytest.raises(ValueError, match=message):
         rule(**(arguments | change))
+
+
+def test_a_fee_is_paid_by_the_other_side_of_both_strategies():
+    """The paper's benchmark has the average spread of the inventory strategy, fee included; f widens it by 2 f."""
+    market, problem = Market(2.0, 140.0, 1.5, fee=0.07), dict(gamma=0.1, horizon=1.0, max_inventory=3, steps=7)
+    inventory = avellaneda_stoikov.quotes(market, **problem)
+    symmetric = avellaneda_stoikov.symmetric_quotes(market, **problem)
+    assert symmetric.spread[0, 3] == pytest.approx(np.mean(inventory.spread[:, 3]), rel=1e-14)
+    free = avellaneda_stoikov.symmetric_quotes(Market(2.0, 140.0, 1.5), **problem)
+    np.testing.assert_allclose(symmetric.bid[:, :-1] - free.bid[:, :-1], 0.07, rtol=1e-12)
+    np.testing.assert_allclose(symmetric.ask[:, 1:] - free.ask[:, 1:], 0.07, rtol=1e-12)

@@ -211,3 +211,24 @@ def test_a_fee_beyond_what_the_exponential_holds_is_refused(fee):
     ):
         with pytest.raises(ValueError, match=r"fee \+ impact/2 must be >= -200 and <= 200"):
             call()
+
+
+@pytest.mark.parametrize("mu", [0.0, 1.0, -40.0])
+@pytest.mark.parametrize(("Q", "penalty"), [(1, 1e6), (4, 1e3), (4, 1e6), (4, 1e10), (6, 0.5)])
+def test_the_gain_is_right_to_one_part_in_a_billion_however_large_the_penalty(Q, penalty, mu):
+    """mpmath's eigenvalues of the book's matrix in 60 digits; `penalty` is kappa phi over the side A/e."""
+    A, k = 140.0, 1.5
+    with mpmath.workdps(60):
+        side = mpmath.mpf(A) / mpmath.e
+        phi = float(penalty * side / k)
+        K = mpmath.diag([k * (mpmath.mpf(mu) * n - mpmath.mpf(phi) * n * n) for n in range(-Q, Q + 1)])
+        for i in range(2 * Q):
+            K[i, i + 1] = K[i + 1, i] = side
+        exact = float(max(mpmath.eigsy(K, eigvals_only=True)) / k)
+    ours = cartea_jaimungal.gain(Market(2.0, A, k, mu=mu), phi=phi, max_inventory=Q)
+    assert ours == pytest.approx(exact, rel=1e-9)
+
+
+def test_a_penalty_beyond_numbers_is_refused():
+    with pytest.raises(ValueError, match="phi and mu must leave"):
+        cartea_jaimungal.gain(BOOK, phi=1e307, max_inventory=30)

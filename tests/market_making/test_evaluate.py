@@ -15,7 +15,16 @@ from scipy.integrate import quad
 from scipy.linalg import expm
 from scipy.stats import norm
 
-from mmlib.market_making import Market, Quotes, avellaneda_stoikov, evaluate, glft
+from mmlib.market_making import (
+    Market,
+    Quotes,
+    avellaneda_stoikov,
+    cartea_jaimungal,
+    evaluate,
+    glft,
+    simulate,
+    strategies,
+)
 from mmlib.market_making._kernels import chain
 from mmlib.market_making.quotes import inventory_grid, one_sided, time_grid
 
@@ -109,6 +118,10 @@ def test_continuous_moments_are_the_derivatives_of_a_dense_moment_generating_fun
     first, second = np.mean(w / z), 2 * np.mean(w / z**2)
     assert r.mean == pytest.approx(first.real, rel=1e-10, abs=1e-10)
     assert r.std**2 + r.mean**2 == pytest.approx(second.real, rel=1e-9)
+    centred = w * np.exp(-z * r.mean)  # of the profit less its mean: central moments p! × coefficient
+    third, fourth = 6 * np.mean(centred / z**3).real, 24 * np.mean(centred / z**4).real
+    assert r.skewness * r.std**3 == pytest.approx(third, abs=1e-8 * max(1, r.std**3))
+    assert r.kurtosis * r.std**4 == pytest.approx(fourth, rel=1e-7)
 
 
 @cases
@@ -187,6 +200,11 @@ def test_bernoulli_moments_are_those_of_all_paths_enumerated(inventory, limit, t
     assert p.sum() == pytest.approx(1, abs=1e-14)
     assert r.mean == pytest.approx(p @ profit, abs=1e-13)
     assert r.std == pytest.approx(np.sqrt(p @ (profit - p @ profit) ** 2), abs=1e-13)
+    assert r.skewness * r.std**3 == pytest.approx(p @ (profit - p @ profit) ** 3, abs=1e-11)
+    assert r.kurtosis * r.std**4 == pytest.approx(p @ (profit - p @ profit) ** 4, rel=1e-11)
+    for gamma in (1e-6, 0.3, 4.0):
+        value = evaluate.certainty_equivalent(market, quotes, gamma, inventory, 0.3, scheme="bernoulli")
+        assert value == pytest.approx(-np.log(p @ np.exp(-gamma * profit)) / gamma, abs=1e-14 / gamma + 1e-12)
     law = [p[final == n].sum() for n in q]
     np.testing.assert_allclose(r.inventory_law, law, rtol=0, atol=1e-14)
     assert r.inventory_std == pytest.approx(np.sqrt(p @ (final - p @ final) ** 2), abs=1e-13)
@@ -196,7 +214,7 @@ def test_bernoulli_moments_are_those_of_all_paths_enumerated(inventory, limit, t
 def test_the_exact_values_of_the_scheme_of_the_paper(row):
     p = json.loads(row["parameters"])
     rule = {"inventory": avellaneda_stoikov.quotes, "symmetric": avellaneda_stoikov.symmetric_quotes}[p["strategy"]]
-    quotes = rule(AS_MARKET, p["gamma"], p["horizon"], max_inventory=60, steps=p["steps"])
+    quotes = rule(AS_MARKET, gamma=p["gamma"], horizon=p["horizon"], max_inventory=60, steps=p["steps"])
     r = evaluate.moments(AS_MARKET, quotes, "bernoulli")
     ours = {"profit_mean": r.mean, "profit_std": r.std, "inventory_std": r.inventory_std}[row["quantity"]]
     assert ours == pytest.approx(float(row["value"]), abs=float(row["tolerance"]))
@@ -222,6 +240,164 @@ def test_the_bernoulli_scheme_tends_to_continuous_time_like_dt():
         assert getattr(limit, name) == pytest.approx(twice, abs=abs(twice - once[1]))
 
 
+# --- kurtosis, the chain's certainty equivalent, penalties, a later start ------------------------------------------
+
+
+@pytest.mark.parametrize("gamma, kurtosis", [(0.1, 5.43), (0.01, 5.63), (1.0, 3.92)])
+def test_the_kurtosis_of_the_symmetric_strategy_of_the_paper(gamma, kurtosis):
+    """Values computed elsewhere, to the digits given: far from the 3 of a normal law."""
+    quotes = avellaneda_stoikov.symmetric_quotes(AS_MARKET, gamma=gamma, horizon=1.0, max_inventory=60, steps=200)
+    assert evaluate.moments(AS_MARKET, quotes).kurtosis == pytest.approx(kurtosis, abs=0.005)
+
+
+@pytest.mark.parametrize("scheme", evaluate.SCHEMES)
+def test_a_position_held_has_the_skewness_and_kurtosis_of_its_law(scheme):
+    """Normal in continuous time; a sum of n = 4 signs has kurtosis 3 − 2/n; if nothing happens both are NaN."""
+    nothing = Quotes(time_grid(2.0, 4), inventory_grid(3), np.nan, np.nan, 2.0)
+    r = evaluate.moments(Market(1.5, 1.0, 1.0, mu=3.0), nothing, scheme, 2)
+    assert r.skewness == pytest.approx(0, abs=1e-10)  # 7e-14 of the contour times (mean of a row/std)³ of some 10
+    assert r.kurtosis == pytest.approx(3 if scheme == "continuous" else 2.5, rel=1e-10)
+    still = evaluate.moments(Market(1.5, 1.0, 1.0), nothing, scheme, 0)
+    assert np.isnan(still.skewness) and np.isnan(still.kurtosis) and still.std == 0
+
+
+@pytest.mark.parametrize(
+    "rule, gamma, expected",
+    [(glft.quotes, 0.1, 65.23701839), (avellaneda_stoikov.quotes, 0.1, 62.78725577), (glft.quotes, 1.0, 49.89028669)],
+)
+def test_the_certainty_equivalent_of_the_chain_is_the_one_derived_elsewhere(rule, gamma, expected):
+    quotes = rule(AS_MARKET, gamma=gamma, horizon=1.0, max_inventory=30, steps=200)
+    ours = evaluate.certainty_equivalent(AS_MARKET, quotes, gamma, scheme="bernoulli")
+    assert ours == pytest.approx(expected, abs=6e-9)
+
+
+def test_the_penalised_profit_is_the_one_derived_elsewhere():
+    quotes = cartea_jaimungal.quotes(AS_MARKET, phi=0.2, alpha=0.0, horizon=1.0, max_inventory=30, steps=200)
+    assert evaluate.penalised(AS_MARKET, quotes, 0.2) == pytest.approx(66.86400435, abs=6e-9)
+
+
+@pytest.mark.parametrize("scheme", evaluate.SCHEMES)
+def test_the_penalties_of_a_position_held_are_their_integrals(scheme):
+    """q = 3 of 2.5 units for 0.9: phi·7.5²·0.9 and alpha·7.5², in both schemes; from 0.6 on a third."""
+    nothing = Quotes(time_grid(0.9, 3), inventory_grid(3), np.nan, np.nan, 0.9, size=2.5)
+    market = Market(1.3, 2.0, 0.8, mu=0.4)
+    value = evaluate.penalised(market, nothing, 0.2, 0.3, scheme, 3)
+    assert value == pytest.approx(7.5 * 0.4 * 0.9 - 7.5**2 * (0.2 * 0.9 + 0.3), rel=1e-13)
+    late = evaluate.penalised(market, nothing, 0.2, 0.3, scheme, 3, start=0.6)
+    assert late == pytest.approx(7.5 * 0.4 * 0.3 - 7.5**2 * (0.2 * 0.3 + 0.3), rel=1e-13)
+
+
+def test_a_penalty_counts_the_inventory_after_the_fills_of_a_step():
+    """One step, a sure purchase: q is 1 for the whole of it."""
+    market = Market(sigma=1.0, A=2.0, k=1.0)
+    quotes = Quotes([0.0], [0, 1], [[0.0, np.nan]], [[np.nan, np.nan]], 0.5)
+    assert evaluate.penalised(market, quotes, 0.2, 0.3) == pytest.approx(-0.2 * 0.5 - 0.3)
+
+
+def test_what_is_left_of_the_day_is_a_day_of_its_own():
+    """From 0.2 on, inside the second row of four: against the same table cut by hand, and a dense exponential."""
+    market, quotes = CASES["frictions"]
+    cut = Quotes([0.0, 0.25, 0.3], quotes.inventory, quotes.bid[1:], quotes.ask[1:], 0.7, 2.5)
+    w = dense_expectation(market, cut, -0.3, 0.1).real
+    for q in (-3, 0, 2):
+        ce = evaluate.certainty_equivalent(market, quotes, 0.3, q, 0.1, start=0.2)
+        assert ce == pytest.approx(-np.log(w[q + 3]) / 0.3, rel=1e-11)
+        late, day = (
+            evaluate.moments(market, x, "continuous", q, **o) for x, o in ((quotes, {"start": 0.2}), (cut, {}))
+        )
+        assert late[:5] == pytest.approx(day[:5], rel=1e-12, abs=1e-12)
+    laws = [evaluate.profit_law(market, x, 2, tolerance=1e-3, **o) for x, o in ((quotes, {"start": 0.2}), (cut, {}))]
+    assert laws[0].var(0.95) == pytest.approx(laws[1].var(0.95), abs=1e-9)
+    steps = Quotes(time_grid(0.8, 4), quotes.inventory, quotes.bid, quotes.ask, 0.8)
+    half = Quotes(time_grid(0.4, 2), quotes.inventory, quotes.bid[2:], quotes.ask[2:], 0.4)
+    plain = Market(1.3, 2.0, 0.8, mu=0.4)
+    a, b = evaluate.moments(plain, steps, inventory=1, start=0.4), evaluate.moments(plain, half, inventory=1)
+    assert a[:5] == pytest.approx(b[:5], rel=1e-12)
+    for bad in (-0.1, 0.8, np.nan):
+        with pytest.raises(ValueError, match=r"start must be >= 0 and < 0\.8"):
+            evaluate.moments(plain, steps, start=bad)
+    with pytest.raises(ValueError, match=r"start must be a time of the table for scheme 'bernoulli'; got 0\.3"):
+        evaluate.moments(plain, steps, start=0.3)
+
+
+def test_what_is_no_market_and_no_quotes_is_refused_by_name():
+    quotes = CASES["plain"][1]
+
+    class Solution:
+        pass
+
+    for judge in (
+        evaluate.moments,
+        evaluate.profit_law,
+        lambda *x: evaluate.certainty_equivalent(*x, 0.1),
+        lambda *x: evaluate.penalised(*x, 0.1),
+        lambda *x: simulate.run(*x, paths=3),
+    ):
+        for bad in (None, Solution(), quotes.bid):
+            with pytest.raises(ValueError, match=r"quotes must be Quotes \(of a solution, its .quotes\); got"):
+                judge(AS_MARKET, bad)
+        for bad in (None, quotes, 2.0):
+            with pytest.raises(ValueError, match="market must have sigma, mu, impact, fee, bid_rate, ask_rate"):
+                judge(bad, quotes)
+
+
+@pytest.mark.parametrize("half_spread, inventory", [(0.3, 3), (0.5, -4), (0.7, 5)])
+def test_an_inventory_that_is_sure_has_no_deviation(half_spread, inventory):
+    """A skew of the wrong sign fills at e^14 a unit of time until the end of the grid is reached, and stays there."""
+    quotes = strategies.linear_skew(half_spread, -3.0, 1.0, 5, 1)
+    r = evaluate.moments(AS_MARKET, quotes, "continuous", inventory)
+    law = np.zeros(11)
+    law[inventory + 5] = 1.0
+    law = law @ expm(generator(AS_MARKET, quotes, 0, 0).real)
+    spread = law @ quotes.inventory**2 - (law @ quotes.inventory) ** 2
+    assert r.inventory_std == pytest.approx(np.sqrt(max(spread, 0)), abs=1e-5)
+
+
+def test_a_drift_takes_no_steps_where_what_it_turns_has_decayed():
+    """The law with a drift of a position that can only be sold: one integral over the time of the sale, by SciPy."""
+    market = Market(sigma=1.5, A=2.0, k=1.0, mu=5.0)
+    quotes = Quotes([0.0], [0, 1], [[np.nan, np.nan]], [[np.nan, 0.5]], 2.0)
+    rate = 2.0 * np.exp(-0.5)
+    law = evaluate.profit_law(market, quotes, 1, tolerance=1e-4)
+
+    def cdf(x):
+        def sold(t):
+            return rate * np.exp(-rate * t) * norm.cdf((x - 0.5 - 5.0 * t) / (1.5 * np.sqrt(t)))
+
+        kept = np.exp(-2 * rate) * norm.cdf((x - 10.0) / (1.5 * np.sqrt(2.0)))
+        return quad(sold, 0, 2, epsabs=1e-10, limit=200)[0] + kept
+
+    x = np.array([-1.0, 0.3, 0.7, 3.0, 8.0, 12.0])
+    np.testing.assert_allclose(law.cdf(x), [cdf(y) for y in x], rtol=0, atol=law.tolerance)
+
+
+def test_beyond_the_interval_of_the_law_an_atom_is_counted_and_a_shortfall_holds_it():
+    """One possible buy: above `high` everything is below x, the atom at 0 too; E(x − profit)⁺ holds (1 − p)·x of it.
+
+    For a level whose VaR is negative the loss is measured from a gain: cvar is the mean of the worst 1 − level of
+    outcomes, here by SciPy's integral of the distribution function, in which the atom is a step.
+    """
+    market = Market(sigma=0.4, A=2.0, k=1.0)
+    quotes = Quotes([0.0], [0, 1], [[0.5, np.nan]], [[np.nan, np.nan]], 1.0)
+    rate = 2.0 * np.exp(-0.5)
+    law = evaluate.profit_law(market, quotes, tolerance=1e-3)
+    assert law.cdf(law.high + 1.0) == pytest.approx(1.0, abs=1e-12)
+    assert law.cdf(law.low - 1.0) == 0
+    level = 0.3
+    x = law.quantile(1 - level)
+    assert x > 0.3  # the quantile lies beyond the atom
+
+    def cdf(y):
+        def late(held):
+            return rate * np.exp(-rate * (1 - held)) * norm.cdf((y - 0.5) / (0.4 * np.sqrt(held)))
+
+        return quad(late, 0, 1, epsabs=1e-10)[0] + np.exp(-rate) * (y >= 0)
+
+    shortfall = quad(cdf, -4, 0, limit=200)[0] + quad(cdf, 0, x, limit=200)[0]
+    width = law.high - law.low
+    assert law.cvar(level) == pytest.approx(-x + shortfall / (1 - level), abs=2 * law.tolerance * width / (1 - level))
+
+
 # --- published and derived numbers ---------------------------------------------------------------------------------
 
 
@@ -242,7 +418,13 @@ def test_published_values_are_the_limit_of_finer_tables(row):
     }[p["rule"]]
     values = []
     for steps in (64, 128, 256, 512):
-        quotes = rule(AS_MARKET, p["gamma"], p["horizon"], 30 if p["gamma"] == 0.1 else 45, steps)
+        quotes = rule(
+            AS_MARKET,
+            gamma=p["gamma"],
+            horizon=p["horizon"],
+            max_inventory=30 if p["gamma"] == 0.1 else 45,
+            steps=steps,
+        )
         if row["quantity"] == "certainty_equivalent":
             values.append(evaluate.certainty_equivalent(AS_MARKET, quotes, p["gamma"]))
         else:

@@ -546,3 +546,74 @@ def test_a_steep_drift_with_a_taker_is_a_long_horizon(taker, target):
 def test_a_source_or_an_array_that_does_not_fit_is_named(change, message):
     with pytest.raises(ValueError, match=message):
         hjb.solve(**dict(market=AS, horizon=1.0, max_inventory=3, steps=2) | change)
+
+
+@pytest.mark.parametrize(
+    ("shape", "Q", "gamma"),
+    [(Logistic(5.7, 0.3, -1.5), 2, 3.0), (Logistic(140.0, 1.5, 0.0), 12, 1.0), (Logistic(20.0, 1.5, 0.0), 3, 1.0)],
+)
+def test_where_no_stationary_solution_exists_it_is_said(shape, Q, gamma):
+    """A side of rate at most A is worth at most A/gamma under CARA; the edge costs ½ gamma sigma² Q², 24, 288 and 18.
+
+    In the third case 18 < 20; but Q = 2, without the edge, already earns more than 2: by brute force below.
+    """
+    market = TwoSidedMarket(2.0, shape)
+    with pytest.raises(ValueError, match="there is no stationary solution"):
+        hjb.policy_iteration(market, max_inventory=Q, gamma=gamma)
+    if Q == 3:
+        found = hjb.solve(market, horizon=4.0, max_inventory=2, steps=2000, gamma=gamma, scheme="explicit")
+        assert (found.value[0, 2] - found.value[1000, 2]) / 2.0 > shape.A / gamma - 18.0
+
+
+def test_just_inside_the_bound_the_stationary_solution_is_found():
+    """At A = 21 the gain is below 21 − 18; explicit marching, which knows no stationary equation, has it too."""
+    market = TwoSidedMarket(2.0, Logistic(21.0, 1.5, 0.0))
+    found = hjb.policy_iteration(market, max_inventory=3, gamma=1.0)
+    assert found.gain < 3.0
+    march = hjb.solve(market, horizon=10.0, max_inventory=3, steps=4000, gamma=1.0, scheme="explicit")
+    assert (march.value[0, 3] - march.value[400, 3]) / 1.0 == pytest.approx(found.gain, rel=1e-5)
+
+
+@pytest.mark.parametrize("scheme", ["implicit", "crank-nicolson", "extrapolated"])
+@pytest.mark.parametrize("taker", [None, "limit"])
+@pytest.mark.parametrize("fee", [-10.0, -50.0, -300.0, -450.0])
+def test_a_rebate_that_no_step_can_resolve_is_refused_by_name(scheme, taker, fee):
+    """At a rebate R a fill rate of 140 exp(1.5 R) is wanted: 4e8 to 1e295 a unit of time."""
+    options = {} if taker is None else dict(taker=taker, taker_cost=0.1, target=0)
+    try:
+        found = hjb.solve(
+            Market(2.0, 140.0, 1.5, fee=fee), horizon=1.0, max_inventory=4, steps=1, gamma=0.1, scheme=scheme, **options
+        )
+    except ValueError as error:
+        assert "fee" in str(error)
+    else:
+        assert np.isfinite(found.value).all()
+
+
+def test_the_discounted_value_is_that_of_its_own_quotes():
+    """A dense solve of (discount − L) V = reward for the quotes found. The drift carries the maker far from 0."""
+    market, gamma, rho, Q = Market(2.0, 140.0, 1.5, mu=9.0), 0.1, 0.5, 20
+    found = hjb.policy_iteration(market, max_inventory=Q, gamma=gamma, xi=0.0, discount=rho)
+    q = np.arange(-Q, Q + 1)
+    up, down = (np.nan_to_num(140.0 * np.exp(-1.5 * side)) for side in (found.bid, found.ask))
+    reward = up * np.nan_to_num(found.bid) + down * np.nan_to_num(found.ask) + 9.0 * q - 0.5 * gamma * 4.0 * q**2
+    L = np.diag(up[:-1], 1) + np.diag(down[1:], -1) - np.diag(up + down)
+    value = np.linalg.solve(rho * np.eye(2 * Q + 1) - L, reward)
+    np.testing.assert_allclose(found.value, value, rtol=1e-10)
+    assert np.argmax(found.value) > Q + 5
+
+
+@pytest.mark.parametrize("taker", ["lot", "flatten", "limit"])
+def test_an_order_of_many_units_is_an_order_of_one_in_other_money(taker):
+    """Without impact θ in units of currency·Δ solves the same equation with aversion gamma Δ, taker's cost included."""
+    problem = dict(horizon=0.5, max_inventory=6, steps=50, taker=taker, taker_cost=0.3)
+    one = hjb.solve(AS, gamma=0.5, **problem)
+    many = hjb.solve(AS, gamma=0.5 / 2.5, size=2.5, **problem)
+    np.testing.assert_allclose(many.value, 2.5 * one.value, rtol=0, atol=1e-9)
+    np.testing.assert_array_equal(many.taker, one.taker)
+    steady, many = (
+        hjb.policy_iteration(AS, gamma=0.5 / size, size=size, max_inventory=6, taker=taker, taker_cost=0.3)
+        for size in (1.0, 2.5)
+    )
+    assert many.gain == pytest.approx(2.5 * steady.gain, rel=1e-10)
+    np.testing.assert_array_equal(many.taker, steady.taker)

@@ -189,3 +189,30 @@ def _constant(bid, ask):
     bids, asks = np.full((1, 61), bid), np.full((1, 61), ask)
     bids[0, -1] = asks[0, 0] = np.nan
     return bids, asks
+
+
+@pytest.mark.parametrize(
+    ("distances", "rates", "aversion", "cost"),
+    [
+        ([1.9, 3.8, 5.8, 6.0], [30.0, 20.0, 8.0, 2.0], 0.0, 0.0),
+        ([0.5, 0.6, 1.9], [60.0, 20.0, 2.0], 0.0, 0.5),
+        ([0.5, 0.7, 1.7], [100.0, 2.0, 1.0], 0.5, 0.5),
+    ],
+)
+def test_the_best_quote_of_a_table_is_the_best_of_all_distances(distances, rates, aversion, cost):
+    """A dense search. Between its points, h apart, the objective exceeds them by at most max |f''| h²/8 < 1e-4 here."""
+    shape = Measured(distances, rates, extend=True)
+    d = np.linspace(distances[0] - 6, distances[-1] + 6, 40_001)
+    gain = d - cost if aversion == 0 else (1 - np.exp(-aversion * (d - cost))) / aversion
+    worth = shape.rate(d) * gain
+    found = float(shape.best_distance(cost, aversion))
+    assert found == pytest.approx(d[worth.argmax()], abs=2e-3)
+    assert np.interp(found, d, worth) > worth.max() - 1e-4
+
+
+def test_the_highest_rates_are_bounds():
+    far = -1e4
+    for shape in (Logistic(5.0, 2.0, 0.3), Measured([0.0, 1.0, 2.0], [7.0, 7.0, 3.0], extend=True)):
+        assert shape.rate(far) == pytest.approx(shape.highest)
+    for shape in (Exponential(1.0, 0.01), PowerLaw(1.0, 1.0, 0.1), Linear(1.0, 1.0), Measured([0.0, 1.0], [7.0, 3.0])):
+        assert shape.highest == np.inf

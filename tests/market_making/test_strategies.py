@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.linalg import expm
 
 from mmlib.market_making import Market, TwoSidedMarket, cartea_jaimungal, evaluate, glft, simulate, strategies
 from mmlib.market_making.intensity import Exponential
@@ -180,6 +181,29 @@ def test_the_wrong_formula_costs_what_it_was_found_to_cost():
         return np.array([moments.mean, moments.std, evaluate.certainty_equivalent(MARKET, quotes, gamma=0.1)])
 
     np.testing.assert_allclose(2 * found(800) - found(400), [15.649, 36.797, -54.575], rtol=0, atol=5e-4 + 1.4e-4)
+
+
+def test_the_wrong_formula_knows_nothing_of_fees_and_impact_but_through_the_value():
+    """bid = 1/(2k) + θ(q+1) − θ(q) with θ = ln v/k, v by a dense exponential of the equation with impact (Guéant,
+    Lehalle & Fernandez-Tapia 2013, section 5.2): η falls by e^(−k·impact/2) and v ends at exp(−k·impact·q²/2)."""
+    gamma, k, impact, fee, Q = 0.1, 1.5, 0.2, 0.03, 4
+    market = Market(2.0, 140.0, k, impact=impact, fee=fee)
+    wrong = strategies.wrong_folk_formula(market, gamma=gamma, horizon=0.3, max_inventory=Q, steps=1)
+    q = np.arange(-Q, Q + 1)
+    eta = 140.0 * (1 + gamma / k) ** -(1 + k / gamma) * np.exp(-k * (impact / 2 + fee))
+    M = np.diag(-k * gamma * 2.0 * q**2) + eta * (np.eye(2 * Q + 1, k=1) + np.eye(2 * Q + 1, k=-1))
+    theta = np.log(expm(0.3 * M) @ np.exp(-k * impact * q**2 / 2)) / k
+    np.testing.assert_allclose(wrong.bid[0, :-1], 1 / (2 * k) + np.diff(theta), rtol=0, atol=1e-8)
+
+
+def test_a_taker_of_one_lot_pays_for_its_units():
+    """At 2.5 units a lot and 0.1 a unit: a sale leads to the neighbour's value less 0.25."""
+    from mmlib.market_making._hjb_equation import after_taking, equation
+
+    eq = equation(MARKET, 3, 0.1, None, None, 2.5, "lot", 0.1, None)
+    value = np.array([-9.0, -4.0, -1.0, 0.0, -1.0, -4.0, -9.0])
+    best = after_taking(eq, value)
+    np.testing.assert_allclose(best[[0, 1, 2, 4, 5, 6]], [-4.25, -1.25, -0.25, -0.25, -1.25, -4.25], rtol=1e-14)
 
 
 def test_with_nothing_at_stake_the_wrong_formula_quotes_half_the_monopoly_mark_up():

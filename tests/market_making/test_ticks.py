@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.linalg import expm
 
 from mmlib.market_making import Market, _cp_sat, cartea_jaimungal, hjb, ticks
 
@@ -272,6 +273,7 @@ def test_without_or_tools_the_error_names_the_extra(tmp_path, monkeypatch):
         (dict(lot=-1.0), "lot"),
         (dict(mid="quarter"), "mid"),
         (dict(monotone=1), "monotone"),
+        (dict(objective="long"), "objective"),
         (dict(obligation=(1, 3)), "obligation"),
         (dict(max_rate=0.0), "max_rate"),
         (dict(effort=0.0), "effort"),
@@ -314,6 +316,133 @@ def test_the_first_table_under_rules_that_bind_is_within_one_per_cent_of_the_bes
 def test_pairs_that_are_none_and_offsets_out_of_reach_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         ticks.solve(MARKET, **SMALL | changes)
+
+
+def by_loop(market, phi, offsets, tick, Q, horizon, steps, allowed=lambda q, b, a: True):
+    """Value from inventory 0 to a horizon: Euler's scheme with the maximum written as loops; None is not quoted."""
+    options, dt = list(range(offsets[0], offsets[1] + 1)), horizon / steps
+    levels = range(-Q, Q + 1)
+
+    def side(rate, x):
+        return (0.0, 0.0) if x is None else (float(rate(x * tick)), x * tick)
+
+    pairs = {
+        q: [
+            (*side(market.bid_rate, b), *side(market.ask_rate, a))
+            for b in ([None] if q == Q else options if q < 0 else [*options, None])
+            for a in ([None] if q == -Q else options if q > 0 else [*options, None])
+            if allowed(q, b, a)
+        ]
+        for q in levels
+    }
+    value = dict.fromkeys(levels, 0.0)
+    for _ in range(steps):
+        ahead = value | {Q + 1: 0.0, -Q - 1: 0.0}
+        value = {
+            q: ahead[q]
+            + dt
+            * max(
+                up * (bid + ahead[q + 1] - ahead[q])
+                + down * (ask + ahead[q - 1] - ahead[q])
+                + market.mu * q
+                - phi * q**2
+                for up, bid, down, ask in pairs[q]
+            )
+            for q in levels
+        }
+    return value[0]
+
+
+@pytest.mark.parametrize("obligation", [None, (0, 2)])
+@pytest.mark.parametrize("mu", [0.0, 4.0])
+def test_to_a_horizon_it_is_a_plain_loop_in_the_limit(obligation, mu):
+    """Euler is of order 1: with n and 2n steps, extrapolated, its error is of order dt², 1e-4 here."""
+    market = Market(2.0, 140.0, 1.5, mu=mu)
+    rules = {} if obligation is None else dict(obligation=obligation)
+    problem = dict(phi=0.2, tick=0.5, horizon=0.2, max_inventory=2, offsets=(0, 4))
+
+    def allowed(q, b, a):
+        return obligation is None or abs(q) > obligation[0] or (None not in (b, a) and b + a <= obligation[1])
+
+    coarse, fine = (by_loop(market, 0.2, (0, 4), 0.5, 2, 0.2, n, allowed) for n in (400, 800))
+    found = ticks.solve(market, **problem, **rules, objective="finite")
+    assert found.value == pytest.approx(2 * fine - coarse, abs=2e-3 * abs(fine - coarse) + 2e-4)
+    assert (found.status, found.method) == ("optimal", "backward induction")
+    assert 0 <= found.gap <= 1e-8 * abs(found.bound)
+
+
+def penalised(market, quotes, phi):
+    """Expected profit less phi ∫ q² of any table from inventory 0, by SciPy's exponential of an augmented generator."""
+    q, m = quotes.inventory, len(quotes.inventory)
+    w = np.zeros(m + 1)
+    w[m] = 1.0
+    for i in reversed(range(len(quotes.times))):
+        up, down = (np.nan_to_num(market.bid_rate(quotes.bid[i])), np.nan_to_num(market.ask_rate(quotes.ask[i])))
+        G = np.zeros((m + 1, m + 1))
+        G[:m, :m] = np.diag(up[:-1], 1) + np.diag(down[1:], -1) - np.diag(up + down)
+        bought, sold = (up * np.nan_to_num(quotes.bid[i]), down * np.nan_to_num(quotes.ask[i]))
+        G[:m, m] = quotes.size * (bought + sold) + market.mu * q * quotes.size - phi * (quotes.size * q) ** 2
+        w = expm(G * (np.append(quotes.times, quotes.horizon)[i + 1] - quotes.times[i])) @ w
+    return w[m // 2]
+
+
+@settings(max_examples=10, deadline=None, derandomize=True)
+@given(phi=st.floats(0, 1), horizon=st.floats(0.01, 0.5), spread=st.integers(2, 6), lot=st.sampled_from([1.0, 10.0]))
+def test_the_tables_in_turn_are_worth_the_value_and_no_stationary_table_more(phi, horizon, spread, lot):
+    """Each row by a dense exponential: the value is that of the quotes returned. The best stationary table is one of
+    those that the horizon allows, so it is worth less."""
+    problem = dict(phi=phi / lot, tick=0.4, horizon=horizon, max_inventory=3, offsets=(-1, 5), lot=lot)
+    found = ticks.solve(MARKET, **problem, obligation=(1, spread), objective="finite")
+    assert penalised(MARKET, found.quotes, phi / lot) == pytest.approx(found.value, rel=1e-9)
+    steady = ticks.solve(MARKET, **problem, obligation=(1, spread)).quotes
+    assert penalised(MARKET, steady, phi / lot) <= found.bound + 1e-12
+    assert np.all(np.diff(found.quotes.times) > 1e-10 * horizon)
+
+
+def test_a_long_horizon_earns_the_gain_and_begins_with_the_stationary_table():
+    problem = dict(phi=0.2, tick=0.25, max_inventory=4, offsets=(0, 8))
+    short, long = (ticks.solve(MARKET, **problem, horizon=T, objective="finite") for T in (1.0, 2.0))
+    steady = ticks.solve(MARKET, **problem, horizon=1.0)
+    assert long.value - short.value == pytest.approx(steady.value, rel=1e-9)
+    np.testing.assert_array_equal(long.quotes.bid[0], steady.quotes.bid[0])
+    np.testing.assert_array_equal(long.quotes.ask[0], steady.quotes.ask[0])
+
+
+@pytest.mark.parametrize("objective", ["stationary", "finite"])
+def test_cents_or_dollars_and_days_or_hours_change_nothing_but_units(objective):
+    problem = dict(phi=0.2, tick=0.25, horizon=1.0, max_inventory=4, offsets=(0, 8), objective=objective)
+    for price, clock in ((100.0, 1.0), (1e-9, 1.0), (1.0, 24.0)):
+        other = Market(sigma=2.0 * price / clock**0.5, A=140.0 / clock, k=1.5 / price)
+        scaled = problem | dict(phi=0.2 * price / clock, tick=0.25 * price, horizon=clock)
+        one, two = ticks.solve(MARKET, **problem), ticks.solve(other, **scaled)
+        unit = price if objective == "finite" else price / clock
+        assert two.value == pytest.approx(unit * one.value, rel=1e-9)
+        np.testing.assert_allclose(two.quotes.bid, price * one.quotes.bid, rtol=1e-12)
+        np.testing.assert_allclose(two.quotes.times, clock * one.quotes.times, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("obligation", "cost"), [((0, 3), 2.14), ((1, 3), 6.05), ((2, 3), 10.55), ((3, 3), 14.73), ((0, 4), 0.66)]
+)
+def test_obligations_cost_what_they_cost_alone(obligation, cost):
+    """Prices of the clause without any other, by enumeration elsewhere; per cent, to the digits given."""
+    problem = dict(phi=0.2, tick=0.25, horizon=1.0, max_inventory=5, offsets=(0, 8))
+    free, found = ticks.solve(MARKET, **problem), ticks.solve(MARKET, **problem, obligation=obligation)
+    assert 100 * (1 - found.value / free.value) == pytest.approx(cost, abs=0.005)
+    assert found.method == "policy iteration"
+
+
+def test_the_best_table_under_a_tight_obligation_leans_out_of_the_zone():
+    problem = dict(phi=0.2, tick=0.25, horizon=1.0, max_inventory=5, offsets=(0, 8), obligation=(2, 3))
+    found = ticks.solve(MARKET, **problem)
+    assert found.value == pytest.approx(58.197, abs=5e-4)
+    long_by_one = 6
+    assert (found.quotes.bid[0, long_by_one], found.quotes.ask[0, long_by_one]) == (0.25, 0.5)
+
+
+def test_monotone_quotes_have_no_horizon():
+    with pytest.raises(ValueError, match="monotone must be False for objective 'finite'"):
+        ticks.solve(MARKET, **SMALL, monotone=True, objective="finite")
 
 
 HIGHS = """

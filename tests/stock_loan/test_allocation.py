@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmlib.stock_loan import allocation, desk, duals
+from mmlib.stock_loan import allocation, desk, duals, sources
 from mmlib.stock_loan._allocation import decomposition, linear_program
 from mmlib.stock_loan.allocation import BP_DAY, Problem, income, round_lots, solve
 
@@ -408,6 +408,19 @@ def test_a_recalled_loan_is_closed_and_its_cost_counted():
     assert solution.value == pytest.approx(40 * 10 * (50 * BP_DAY - 2 * 0.05e-4))
 
 
+def test_a_borrow_that_is_used_beyond_its_term_part_is_no_over_borrow():
+    """30 shares lent, 10 of them borrowed on term: nothing unused, and nothing earned by having less than needed."""
+    problem = Problem(
+        securities=["A"], pools=["P"], clients=["C"], price=[10.0], client_fee=50.0, source_cost=30.0, demand=30.0,
+        supply=40.0, committed=10.0, eligible=[[True]],
+    )  # fmt: skip
+    solution = solve(problem)
+    assert solution.over_borrow.sum() == 0
+    assert income(problem, solution.allocation)["over-borrow"] == 0
+    assert solution.value == pytest.approx(30 * 10 * 20 * BP_DAY)
+    assert income(problem, 0 * solution.allocation)["over-borrow"] == pytest.approx(-10 * 10 * 30 * BP_DAY)
+
+
 # ---------------------------------------- whole lots
 
 
@@ -431,12 +444,54 @@ def test_lots_and_tickets_equal_enumeration(lot, ticket):
     assert rounded.violation <= 1e-9
 
 
-def test_lots_leave_abundant_names_alone():
+def test_every_loan_is_in_the_lots_of_its_name_scarce_or_not():
+    """Seven wanted of each: 6 in lots of 2 where shares abound, 4 where there are 5, 6 in lots of 3, 7 in lots of 1."""
     problem = Problem(
-        securities=["A", "B"], pools=["P"], clients=["C"], price=10.0, client_fee=90.0, source_cost=10.0,
-        demand=[[7.0], [7.0]], supply=[[100.0], [5.0]], eligible=[[True]],
+        securities=["A", "B", "C", "D"], pools=["P"], clients=["C"], price=10.0, client_fee=90.0, source_cost=10.0,
+        demand=7.0, supply=[[100.0], [5.0], [100.0], [100.0]], eligible=[[True]], round_lot=[2, 2, 3, 1],
     )  # fmt: skip
-    assert round_lots(solve(problem), lot=2).allocation[:, 0, 0] == pytest.approx([7.0, 4.0])
+    solution = solve(problem)
+    assert round_lots(solution).allocation[:, 0, 0].tolist() == [6.0, 4.0, 6.0, 7.0]
+    assert round_lots(solution, lot=5).allocation[:, 0, 0].tolist() == [5.0, 5.0, 5.0, 5.0]
+    assert round_lots(solution, ticket=6).allocation[:, 0, 0].tolist() == [6.0, 0.0, 6.0, 7.0]
+
+
+@pytest.mark.parametrize("capital", [85.0, 115.0, 140.0])
+def test_names_in_lots_share_what_the_balance_sheet_leaves(capital):
+    """Two names, one after the other, use one limit: never more than it, and what one frees the next may take.
+
+    Every pair of whole lots enumerated; taken name by name from the linear optimum the result is a best reply, so it is
+    at least as good as any pair that changes one name only.
+    """
+    problem = Problem(
+        securities=["A", "B"], pools=["P"], clients=["C"], price=10.0, client_fee=[[90.0], [80.0]], source_cost=10.0,
+        demand=[[7.0], [9.0]], supply=100.0, eligible=[[True]], capital=capital, round_lot=[2, 3],
+    )  # fmt: skip
+    rounded = round_lots(solve(problem))
+    a, b = rounded.allocation[:, 0, 0]
+    assert (a % 2, b % 3) == (0, 0)
+    assert 10 * (a + b) <= capital
+    assert rounded.violation == 0
+    assert b == max(lots for lots in (0, 3, 6, 9) if 10 * (a + lots) <= capital)
+    assert rounded.value == pytest.approx(income(problem, rounded.allocation).sum(), abs=1e-12)
+    assert 0 <= rounded.gap <= (10 * 2 * 80 + 10 * 3 * 70) * BP_DAY / 1.0  # less than a lot of each name
+
+
+@books
+@given(seeds)
+def test_rounded_books_keep_every_rule_and_cost_what_they_say(seed):
+    """Lots, tickets and limits checked on the shares themselves; value from the definition, against the bound."""
+    problem = book(seed, previous=None) if seed % 2 else book(seed)
+    solution = solve(problem)
+    rounded = round_lots(solution, lot=70, ticket=200)
+    for shares in (rounded.allocation, rounded.external):
+        assert np.all(shares % 70 == 0)
+        assert np.all((shares == 0) | (shares >= 200))
+    assert allocation.broken(problem, rounded.allocation, rounded.external).empty
+    earned = income(problem, rounded.allocation, rounded.external).sum()
+    assert rounded.value == pytest.approx(earned, rel=1e-9, abs=1e-9)
+    assert rounded.value <= solution.value + 1e-7
+    assert rounded.bound == solution.bound
 
 
 def test_lots_that_cannot_deliver_what_they_must_are_an_error():
@@ -643,3 +698,82 @@ def test_a_day_without_trading_is_refused(desk_book):
         allocation.problem(desk_book, pd.Timestamp("2024-01-06"))
     with pytest.raises(ValueError, match=r"date must be a trade date of the book, .*; got 'foo'"):
         allocation.problem(desk_book, "foo")
+
+
+# ---------------------------------------- what feeds do not say
+
+
+def test_costs_that_nobody_quotes_come_from_the_last_rate_then_the_market(desk_book):
+    """Without quotes of pools: the loans in force, else the cell's latest loan, else the day's fee; walked by hand."""
+    date = desk_book.dates[12]
+    silent = replace(desk_book, inventory=desk_book.inventory.assign(borrow_fee=np.nan))
+    problem = allocation.problem(silent, date)
+    table = problem.assumed[problem.assumed["field"] == "source_cost"].set_index(["security", "party"])
+    past = desk_book.loans[desk_book.loans["trade_date"] <= date]
+    market = desk_book.closes[desk_book.closes["trade_date"] == date].set_index("security_id")["indicative_fee"]
+    balance = {}
+    for event in past.itertuples():
+        sign = {"new": 1, "partial return": -1, "return": -1, "buy-in": -1}.get(event.event, 0)
+        cell = (event.security_id, event.pool_id)
+        balance[cell] = balance.get(cell, 0) + sign * event.quantity
+    last = past.groupby(["security_id", "pool_id"])["borrow_fee"].last()
+    seen = set()
+    for s, k in np.argwhere(problem.supply > 0):
+        cell = (problem.securities[s], problem.pools[k])
+        if balance.get(cell, 0) > 0:
+            assert cell not in table.index
+            continue
+        origin, value = ("last rate", last[cell]) if cell in last.index else ("market fee", market[cell[0]])
+        assert (table.loc[cell, "from"], table.loc[cell, "value"]) == (origin, value)
+        assert problem.source_cost[s, k] == value
+        seen.add(origin)
+    assert seen == {"last rate", "market fee"}
+    assert solve(problem).gap <= 1e-9
+
+
+def test_two_exported_files_are_enough_for_every_day(tmp_path):
+    """A is on loan, B was returned on the second day, C was never lent: its cost is a parameter, and reported so."""
+    days = ["2025-03-03", "2025-03-04", "2025-03-05"]
+    lines = [f"{day},{name},1000,{price}" for day in days for name, price in (("A", 10), ("B", 20), ("C", 30))]
+    (tmp_path / "inventory.csv").write_text(
+        "\n".join(["tradeDate,securityId,quantityAvailable,marketPrice", *lines, ""])
+    )
+    (tmp_path / "loans.csv").write_text(
+        "tradeDate,securityId,counterPartyId,quantityReturned,quantityBorrowed,loanFee,borrowFee,rebateRate\n"
+        f"{days[0]},A,X,0,300,50,30,350\n{days[0]},B,X,0,200,90,60,310\n{days[1]},B,X,200,0,90,60,310\n"
+    )
+    exported = sources.open(tmp_path)
+    for day in exported.dates:
+        solution = solve(allocation.problem(exported, day))
+        assert solution.value >= income(solution.problem, solution.problem.previous).sum() - 1e-9
+        assert allocation.broken(solution.problem, solution.problem.previous).empty
+    problem = allocation.problem(exported, days[2], idle_cost=40.0)
+    assert problem.source_cost[:, 0].tolist() == [30.0, 60.0, 40.0]
+    assert problem.assumed[["security", "party", "value", "from"]].to_numpy().tolist() == [
+        ["B", "POOL", 60.0, "last rate"], ["C", "POOL", 40.0, "idle cost"],
+    ]  # fmt: skip
+    assert allocation.problem(exported, days[2]).source_cost[2, 0] == allocation.IDLE_COST
+    with pytest.raises(ValueError, match="idle_cost must be >= 0"):
+        allocation.problem(exported, days[2], idle_cost=-1.0)
+
+
+def test_a_fee_that_is_wanted_and_nowhere_known_is_an_error(desk_book):
+    date = desk_book.dates[12]
+    blind = replace(desk_book, closes=desk_book.closes.assign(indicative_fee=np.nan), loans=desk_book.loans.iloc[:0])
+    with pytest.raises(ValueError, match=r"client_fee of .* must be known on .* \(it wants"):
+        allocation.problem(blind, date)
+
+
+def test_risk_weights_are_needed_only_where_capital_is_limited():
+    problem = book(1, capital=np.inf, capital_weight=np.nan)
+    assert solve(problem).gap <= 1e-9
+    with pytest.raises(ValueError, match="capital_weight of P0, C0 must be >= 0 and finite"):
+        replace(problem, capital=1e6)
+
+
+def test_pools_of_a_client_are_its_customers_and_lots_are_the_securities(desk_book):
+    problem = allocation.problem(desk_book, desk_book.dates[3])
+    owners = desk_book.pools.set_index("pool_id")["client_id"]
+    assert list(problem.customer) == [owners[pool] or pool for pool in problem.pools]
+    lots = desk_book.securities.set_index("security_id")["round_lot"]
+    assert problem.round_lot.tolist() == [lots[name] for name in problem.securities]

@@ -2,8 +2,8 @@
 
 `plain` uses nothing of mmlib: variables, rows and constants (1.4, 360) are written out for SciPy. Values are dollars a
 day of the order of 1 to 10, exact to about 1e-9 on either side, so they are held to 1e-7. Derivatives are differences
-over a thousandth of a share (a few tenths of a cent a year against values exact to 1e-12 in SciPy), held to 1e-6 dollars a day a
-share; a floor is such a difference over 1e-3·price·BP_DAY of about 1e-8 dollars a bp, held to 1e-2 bp.
+over a thousandth of a share of values exact to 1e-12 in SciPy, held to 1e-6 dollars a day a share; a floor is such a
+difference over 1e-3·price·BP_DAY of about 1e-8 dollars a bp, held to 1e-2 bp.
 """
 
 from dataclasses import replace
@@ -144,7 +144,7 @@ def test_five_hundred_books_are_worth_what_the_definition_says_and_never_less_th
             assert solution.value >= income(problem, problem.previous).sum() - 1e-9, seed
 
 
-@pytest.mark.parametrize("block", range(6))
+@pytest.mark.parametrize("block", range(4))
 def test_floors_are_what_the_next_share_costs_when_it_is_forced(block):
     """Ten books a block: force a thousandth of a share on each client and see what the desk loses, the fee aside."""
     for seed in range(1000 + 10 * block, 1010 + 10 * block):
@@ -164,9 +164,9 @@ def test_floors_are_what_the_next_share_costs_when_it_is_forced(block):
             assert floor[s, c] == pytest.approx(forced, abs=1e-2), (seed, s, c)
 
 
-@pytest.mark.parametrize("block", range(6))
+@pytest.mark.parametrize("block", range(3))
 def test_prices_are_the_slopes_to_the_right_and_to_the_left(block):
-    """Ten books a block, every supply, demand and concentration row re-solved with a thousandth of a share to each side.
+    """Every supply, demand and concentration row of ten books, re-solved with a thousandth of a share to each side.
 
     An empty pool's first share may bring the other pools under their limits; books with limits skip those cells.
     """
@@ -207,7 +207,7 @@ def test_prices_are_the_slopes_to_the_right_and_to_the_left(block):
 def hundred(fee, **changes):
     """A $100 name: lender AL1 at 100 bp, at most half of it, AL2 at 600 bp; 1,000 shares wanted."""
     terms = dict(
-        securities=["A"], pools=["AL1", "AL2"], clients=["C"], price=100.0, client_fee=fee, source_cost=[[100.0, 600.0]],
+        securities=["A"], pools=["AL1", "AL2"], clients=["C"], price=100.0, client_fee=fee, source_cost=[[100.0, 600]],
         demand=1000.0, supply=2000.0, eligible=np.ones((2, 1), bool), concentration=[0.5, 1.0],
     )  # fmt: skip
     return Problem(**terms | changes)
@@ -234,7 +234,7 @@ def test_the_first_share_of_a_name_that_nobody_wants_is_not_limited():
 
 
 def test_an_empty_pool_is_worth_what_the_street_would_pay():
-    """$100 share, the street pays 250 bp above the pool's cost, the only client 50: 100·250/3.6e6 = .00694, not .00139."""
+    """A $100 share; the street pays 250 bp above cost, the only client 50: 100·250/3.6e6 = .00694, not .00139."""
     problem = hundred(150.0, supply=[[0.0, 0.0]], concentration=1.0, external_fee=[[350.0, 0.0]])
     solution = solve(problem)
     assert duals.prices(solution).supply[0] == pytest.approx([100 * 250 / 3.6e6, 0.0], abs=1e-12)
@@ -261,7 +261,7 @@ def test_two_pools_of_one_customer_share_its_debit():
     assert list(together.coupling().index) == ["140 % of the debit behind K"]
     assert together.coupling()["used"].to_numpy() == pytest.approx([1400.0])
     assert together.allocation[:, :, 0] == pytest.approx(np.array([[100.0, 0.0], [0.0, 20.0]]))
-    with pytest.raises(ValueError, match="debit must be the same for all pools of customer K .*; got 1000, 900"):
+    with pytest.raises(ValueError, match=r"debit must be the same for all pools of customer K .*; got 1000, 900"):
         Problem(**terms | dict(debit=[1000.0, 900.0]), customer=["K", "K"])
     with pytest.raises(ValueError, match="customer must have 2 names, one a pool; got 1"):
         Problem(**terms, customer=["K"])
@@ -274,7 +274,7 @@ def test_broken_limits_are_listed_with_amounts():
     previous = np.zeros((1, 2, 1))
     previous[0, :, 0] = 600.0, 700.0
     problem = hundred(
-        50.0, previous=previous, supply=[[590.0, 2000.0]], credit=100_000.0, capital=120_000.0, debit=[np.inf, 40_000.0],
+        50.0, previous=previous, supply=[[590.0, 2000.0]], credit=100_000.0, capital=120_000.0, debit=[np.inf, 40_000],
         eligible=np.array([[True], [False]]), external_fee=[[0.0, 1.0]], mandatory=10.0,
     )  # fmt: skip
     street = np.array([[5.0, 0.0]])

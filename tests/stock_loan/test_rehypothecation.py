@@ -124,3 +124,31 @@ def test_margin_longs_are_not_borrowed_on_term():
 def test_income_is_that_of_the_allocation_module():
     problem = margin_book(2)
     assert rehypothecation.compare(problem).loc["joint", "income"] == allocation.solve(problem).value
+
+
+@books
+@given(st.integers(0, 10**6))
+def test_two_pools_of_one_customer_release_what_one_debit_allows(seed):
+    """Σ p r over both pools is the smaller of 1.4 D and all longs, under every rule; the joint choice stays best."""
+    problem = margin_book(seed)
+    longs = problem.price @ problem.supply[:, :2].sum(1)
+    debit = float(0.5 * longs / 1.4)
+    problem = replace(problem, debit=[debit, debit, np.inf], customer=["K", "K", "L"])
+    for rule in (rehypothecation.pro_rata, rehypothecation.value_ranked):
+        assert problem.price @ rule(problem)[:, :2].sum(1) == pytest.approx(0.5 * longs, rel=1e-9)
+    joint = solve(problem)
+    assert problem.price @ rehypothecation.released(joint)[:, :2].sum(1) == pytest.approx(0.5 * longs, rel=1e-9)
+    assert problem.price @ joint.allocation[:, :2].sum((1, 2)) <= 0.5 * longs * (1 + 1e-9)
+    assert set(rehypothecation.declare(joint)["customer"]) == {"K"}
+    earned = rehypothecation.compare(problem)["income"]
+    assert earned["joint"] >= earned[["pro rata", "value ranked"]].max() - 1e-7
+
+
+def test_value_ranked_looks_over_all_pools_of_a_customer():
+    """Positions of 600 in one pool and 500 and 100 in the other, a limit of 700: the 600, then 100 of the 500."""
+    problem = Problem(
+        securities=["A", "B"], pools=["M1", "M2"], clients=["X"], price=[10.0, 1.0], client_fee=50.0, source_cost=0.0,
+        demand=0.0, supply=[[60.0, 50.0], [0.0, 100.0]], eligible=[[True], [True]], debit=500.0, customer=["K", "K"],
+    )  # fmt: skip
+    assert rehypothecation.value_ranked(problem) == pytest.approx(np.array([[60.0, 10.0], [0.0, 0.0]]))
+    assert rehypothecation.pro_rata(problem) == pytest.approx(problem.supply * 7 / 12)

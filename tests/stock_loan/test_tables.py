@@ -49,11 +49,12 @@ def one_loan(events, **common):
 def test_a_generated_book_is_already_in_its_final_form(book):
     """Checking twice changes nothing: columns, types, order and values."""
     again = tables.check(book)
-    for field in fields(book):
-        frame = getattr(again, field.name)
-        pd.testing.assert_frame_equal(frame, getattr(book, field.name), check_exact=True)
-        assert list(frame.columns) == list(COLUMNS[field.name])
-        assert not frame.duplicated(KEYS[field.name]).any()
+    assert [field.name for field in fields(book)] == [*COLUMNS, "notes"]
+    for name in COLUMNS:
+        frame = getattr(again, name)
+        pd.testing.assert_frame_equal(frame, getattr(book, name), check_exact=True)
+        assert list(frame.columns) == list(COLUMNS[name])
+        assert not frame.duplicated(KEYS[name]).any()
 
 
 def test_rows_in_any_order_dates_as_text_and_whole_floats_give_the_same_book(book):
@@ -163,7 +164,11 @@ def test_a_short_position_in_a_cash_account_is_refused(book):
         ([(1, "return", 100, 50.0), (3, "new", 100, 50.0)], "must not come before the loan is new"),
         ([(1, "partial return", 100, 50.0)], "must not come before the loan is new"),
         ([(1, "new", 100, 50.0), (3, "new", 100, 50.0)], "must be new only once"),
-        ([(1, "new", 100, 50.0), (3, "partial return", 200, 50.0)], "must not return more than is on loan"),
+        ([(1, "new", 100, 50.0), (3, "partial return", 101, 50.0)], "must not return more than is on loan"),
+        ([(0, "opening", 100, 50.0), (3, "return", 101, 50.0)], "must not return more than is on loan"),
+        ([(0, "opening", 100, 50.0), (3, "new", 100, 50.0)], "must be new only once"),
+        ([(1, "opening", 100, 50.0)], "must be opening only on the first trade date"),
+        ([(0, "opening", 0, 50.0)], "must be 0 for a re-rate and > 0"),
         ([(1, "new", 100, 50.0), (3, "return", 50, 50.0)], "must return all that is on loan"),
         ([(1, "new", 100, 50.0), (3, "recall", 200, 50.0)], "must not recall more than is on loan"),
         ([(1, "new", 100, 50.0), (3, "return", 100, 50.0), (4, "re-rate", 0, 60.0)], "after the loan is closed"),
@@ -228,9 +233,55 @@ def test_shares_under_recall_are_the_notices_less_the_returns_that_follow(book):
 
 
 def test_a_value_beyond_belief_is_refused(book):
-    """10^12 dollars: sums of value × fee × days fit 64 bits below it."""
-    supply = book.inventory.assign(quantity_available=10**13)
-    assert "quantity_available must be worth at most 1e+12 dollars" in message(replace(book, inventory=supply))
+    """10^12 dollars, and a share more: sums of value × fee × days fit 64 bits below it."""
+    name = book.inventory["security_id"].iloc[0]
+    closes = book.closes.assign(close=book.closes["close"].mask(book.closes["security_id"] == name, 8.0))
+    row, most = book.inventory.iloc[[0]], 125_000_000_000
+    for shares in (most, most + 1):
+        made = replace(book, closes=closes, inventory=row.assign(quantity_available=shares), loans=book.loans.iloc[:0])
+        if shares == most:
+            assert tables.check(made).inventory["quantity_available"].tolist() == [most]
+        else:
+            assert "quantity_available must be worth at most 1e+12 dollars" in message(made)
+
+
+def test_a_whole_number_that_a_float_cannot_hold_is_refused_not_rounded(book):
+    owed = book.debits.assign(net_debit=2**53 + 1)
+    assert "debits: net_debit must be a number, whole ones below 2^53" in message(replace(book, debits=owed))
+
+
+@pytest.mark.parametrize("text", ["2025-08", "2025", "20250818", "2025-08-1", "2025-08-18x"])
+def test_part_of_a_date_is_no_date(book, text):
+    """ISO 8601 would read the first as the first of August."""
+    dates = book.closes["trade_date"].dt.strftime("%Y-%m-%d").astype(object)
+    dates[0] = text
+    bad = replace(book, closes=book.closes.assign(trade_date=dates))
+    assert "closes: trade_date must be a date, YYYY-MM-DD; 1 of" in message(bad)
+
+
+def test_a_missing_close_is_named_with_its_name_and_day(book):
+    loan = one_loan([(book.dates[1], "new", 100, 50.0), (book.dates[5], "return", 100, 50.0)])
+    gone = (book.closes["security_id"] == "S0000") & (book.closes["trade_date"] == book.dates[3])
+    bad = replace(book, loans=loan, inventory=book.inventory.iloc[:0], locates=book.locates.iloc[:0])
+    text = message(replace(bad, closes=book.closes[~gone]))
+    assert "must have a close in closes on every trade date" in text
+    assert f"(none of S0000 on {book.dates[3]:%Y-%m-%d})" in text
+
+
+def test_what_is_bought_in_needs_a_close_on_its_day_although_nothing_is_left(book):
+    loan = one_loan([(book.dates[1], "new", 100, 50.0), (book.dates[5], "buy-in", 100, 50.0)])
+    gone = (book.closes["security_id"] == "S0000") & (book.closes["trade_date"] == book.dates[5])
+    bad = replace(book, loans=loan, inventory=book.inventory.iloc[:0], locates=book.locates.iloc[:0])
+    assert f"(none of S0000 on {book.dates[5]:%Y-%m-%d})" in message(replace(bad, closes=book.closes[~gone]))
+
+
+def test_a_loan_from_before_the_first_day_is_on_loan_from_the_first(book):
+    """By its opening; its balance, and what may come back, are as if it were new."""
+    loan = one_loan([(book.dates[0], "opening", 100, 50.0), (book.dates[0], "partial return", 40, 50.0),
+                     (book.dates[4], "return", 60, 50.0)])  # fmt: skip
+    checked = tables.check(replace(book, loans=loan[::-1]))
+    assert checked.loans["event"].tolist() == ["opening", "partial return", "return"]
+    assert tables.signed_quantity(checked.loans).tolist() == [100, -40, -60]
 
 
 def test_a_book_needs_a_trade_date(book):

@@ -17,10 +17,11 @@ from mmlib.numerics.generator import (
     REAL_NODES,
     REAL_WEIGHTS,
     WEIGHTS,
+    factors,
     jump_matrix,
     largest_eigenvalue_bound,
     phi,
-    resolvent,
+    solve,
     transposed,
     width,
 )
@@ -31,11 +32,13 @@ __all__ = [
     "REAL_WEIGHTS",
     "WEIGHTS",
     "bernoulli_backward",
+    "bernoulli_exponential",
     "bernoulli_forward",
     "characteristic_function",
     "exponential_values",
     "moments_backward",
     "occupancy_forward",
+    "terms_needed",
 ]
 
 
@@ -134,46 +137,84 @@ def _fourier(dt, bid_rate, ask_rate, bid_to, ask_to, bid_gain, ask_gain, carry, 
     return value
 
 
-@njit(cache=True)
-def moments_backward(dt, bid_rate, ask_rate, bid_to, ask_to, bid_gain, ask_gain, carry, variance, final, s, weights):
-    """Mean and variance of the profit from each inventory, shape (2, m).
+def terms_needed(bound, tail, most=4096):
+    """Smallest J <= most with (2/π) Σ_{j>J} b(j)/j <= tail, and the sum there, for b known at the octaves j = 2^k.
 
-    M1' = L M1 + r1 and M2' = L M2 + 2 B M1 + r2 in time to go, with B M1 = Σ rate·gain·M1(to) + carry·M1,
-    r1 = Σ rate·gain + carry and r2 = Σ rate·gain² + variance. After each row the profit is measured from its mean at
-    the middle of the grid, so that the variance is never the small difference of two large numbers.
+    b(j) = E exp(−j² X) is a log-convex function of j²: between octaves it lies below the chord. After the last octave
+    it falls at least like 1/j, since X has a bounded density at 0. Rounding leaves b uncertain by 1e-13.
+    """
+    bound = np.maximum(bound, 1e-13)
+    octaves = 2.0 ** np.arange(len(bound))
+    j = np.arange(1, most + 1)
+    terms = np.exp(np.interp(j**2, octaves**2, np.log(bound))) / j
+    rest = np.log(2) * np.sum(bound[octaves >= most]) + bound[-1]
+    sums = 2 / np.pi * (np.append(np.cumsum(terms[::-1])[::-1][1:], 0.0) + rest)
+    enough = np.flatnonzero(sums <= tail)
+    J = int(j[enough[0]]) if len(enough) else most
+    return J, float(sums[J - 1])
+
+
+@njit(cache=True)
+def moments_backward(
+    dt, bid_rate, ask_rate, bid_to, ask_to, bid_gain, ask_gain, carry, variance, final, start, highest, s, weights
+):
+    """Mean and central moments of order 2 … `highest` (2 or 4) of the profit from the inventory `start`, (highest,).
+
+    In time to go M_p' = L M_p + Σ_{j=1..p} C(p, j) B_j M_{p−j} with M_0 = 1 and B_j f = Σ rate·gain^j f(to), to which
+    the diffusion adds carry·f in B_1 and variance·f in B_2. After each row the profit is measured from its mean at
+    `start`, so that no moment there is ever the small difference of two large numbers.
     """
     m, total = len(final), 0.0
-    first, second = final.copy(), final**2
-    slope1, slope2, change1, change2 = np.zeros(m), np.zeros(m), np.zeros(m), np.zeros(m)
-    x, y = np.zeros(m, np.complex128), np.zeros(m, np.complex128)
+    choose = np.array([[1, 1, 0, 0, 0], [1, 2, 1, 0, 0], [1, 3, 3, 1, 0], [1, 4, 6, 4, 1]])
+    value, slope, change = np.ones((highest + 1, m)), np.zeros((highest, m)), np.zeros((highest, m))
+    x = np.zeros((highest, m), np.complex128)
+    bid_power, ask_power = np.empty((highest, m)), np.empty((highest, m))
+    for q in range(m):
+        for p in range(1, highest + 1):
+            value[p, q] = (final[q] - final[start]) ** p
+    total += final[start]
     for i in range(len(dt) - 1, -1, -1):
         h, matrix = dt[i], jump_matrix(bid_rate[i], bid_to, ask_rate[i], ask_to, -bid_rate[i] - ask_rate[i])
         for q in range(m):
-            change1[q], change2[q] = 0.0, 0.0
-            slope1[q], slope2[q] = carry[q], variance[q] + 2 * carry[q] * first[q]
-            for rate, gain, to in (
-                (bid_rate[i, q], bid_gain[i, q], bid_to[q]),
-                (ask_rate[i, q], ask_gain[i, q], ask_to[q]),
-            ):
-                slope1[q] += rate * (gain + first[to] - first[q])
-                slope2[q] += rate * (gain * gain + 2 * gain * first[to] + second[to] - second[q])
+            b, a = bid_rate[i, q], ask_rate[i, q]
+            for p in range(highest):
+                b, a = b * bid_gain[i, q], a * ask_gain[i, q]
+                bid_power[p, q], ask_power[p, q] = b, a
+                up, down = value[p + 1, bid_to[q]], value[p + 1, ask_to[q]]
+                rise = bid_rate[i, q] * (up - value[p + 1, q]) + ask_rate[i, q] * (down - value[p + 1, q])
+                for j in range(1, p + 2):
+                    lower = bid_power[j - 1, q] * value[p + 1 - j, bid_to[q]]
+                    lower += ask_power[j - 1, q] * value[p + 1 - j, ask_to[q]]
+                    if j <= 2:
+                        lower += (carry[q] if j == 1 else variance[q]) * value[p + 1 - j, q]
+                    rise += choose[p, j] * lower
+                slope[p, q], change[p, q] = h * rise, 0.0
         for node in range(len(s)):
-            for q in range(m):
-                x[q] = h * slope1[q]
-            resolvent(s[node], h, matrix, x)
-            for q in range(m):
-                coupled = carry[q] * x[q] + bid_rate[i, q] * bid_gain[i, q] * x[bid_to[q]]
-                y[q] = h * (slope2[q] + 2 * (coupled + ask_rate[i, q] * ask_gain[i, q] * x[ask_to[q]]))
-            resolvent(s[node], h, matrix, y)
-            for q in range(m):
-                change1[q] += (weights[node] * x[q]).real
-                change2[q] += (weights[node] * y[q]).real
-        centre = first[m // 2] + change1[m // 2]
+            solver = factors(s[node], h, matrix)
+            for p in range(highest):
+                for q in range(m):
+                    coupled = 0j
+                    for j in range(1, p + 1):
+                        lower = bid_power[j - 1, q] * x[p - j, bid_to[q]] + ask_power[j - 1, q] * x[p - j, ask_to[q]]
+                        if j <= 2:
+                            lower += (carry[q] if j == 1 else variance[q]) * x[p - j, q]
+                        coupled += choose[p, j] * lower
+                    x[p, q] = slope[p, q] + h * coupled
+                solve(h, matrix, solver, x[p])
+                for q in range(m):
+                    change[p, q] += (weights[node] * x[p, q]).real
+        centre = change[0, start]
         total += centre
         for q in range(m):
-            first[q] += change1[q] - centre
-            second[q] += change2[q] - centre * (centre + 2 * first[q])
-    return total + first, second - first * first
+            for p in range(highest):
+                moved, power = value[p + 1, q] + change[p, q], 1.0
+                for j in range(1, p + 2):
+                    power *= centre
+                    moved -= choose[p, j] * power * value[p + 1 - j, q]
+                value[p + 1, q] = moved
+    moments = value[1:, start].copy()
+    moments[0] = total
+    return moments
 
 
 @njit(cache=True)
@@ -196,21 +237,72 @@ def occupancy_forward(dt, bid_rate, ask_rate, bid_to, ask_to, start, s, weights)
     return law, time
 
 
-def bernoulli_backward(f, bid, ask, drift, variance, final):
-    """Mean and variance of the profit from each inventory (m,), by the laws of total expectation and variance."""
-    stay = np.arange(len(final))
-    mean, var = final, np.zeros(len(final))
-    for i in reversed(range(len(bid))):
-        value, risk = mean + drift, var + variance
-        outcomes = [
-            ((1 - bid[i]) * (1 - ask[i]), 0.0, stay),
-            (bid[i] * (1 - ask[i]), f.bid_spread[i] - f.bid_toll, f.bid_to),
-            ((1 - bid[i]) * ask[i], f.ask_spread[i] - f.ask_toll, f.ask_to),
-            (bid[i] * ask[i], f.bid_spread[i] + f.ask_spread[i], stay),
-        ]
-        mean = sum(p * (gain + value[to]) for p, gain, to in outcomes)
-        var = sum(p * ((gain + value[to] - mean) ** 2 + risk[to]) for p, gain, to in outcomes)
-    return mean, var
+@njit(cache=True)
+def bernoulli_backward(bid, ask, bid_gain, ask_gain, both_gain, bid_to, ask_to, drift, variance, final):
+    """Mean and central moments of order 2, 3, 4 of the profit from each inventory (4, m), by the law of total moments.
+
+    The mid's move adds ±√variance, whose fourth moment is variance².
+    """
+    n, m = bid.shape
+    mean, second, third, fourth = final.copy(), np.zeros(m), np.zeros(m), np.zeros(m)
+    for i in range(n - 1, -1, -1):
+        for q in range(m):
+            fourth[q] += 6 * second[q] * variance[q] + variance[q] ** 2
+            second[q] += variance[q]
+            mean[q] += drift[q]
+        new = np.zeros((4, m))
+        for q in range(m):
+            b, a, up, down = bid[i, q], ask[i, q], bid_to[q], ask_to[q]
+            outcomes = (
+                ((1 - b) * (1 - a), mean[q], q),
+                (b * (1 - a), bid_gain[i, q] + mean[up], up),
+                ((1 - b) * a, ask_gain[i, q] + mean[down], down),
+                (b * a, both_gain[i, q] + mean[q], q),
+            )
+            for p, value, _ in outcomes:
+                new[0, q] += p * value
+            for p, value, to in outcomes:
+                d = value - new[0, q]
+                new[1, q] += p * (second[to] + d**2)
+                new[2, q] += p * (third[to] + 3 * second[to] * d + d**3)
+                new[3, q] += p * (fourth[to] + 4 * third[to] * d + 6 * second[to] * d**2 + d**4)
+        mean, second, third, fourth = new
+    return np.stack((mean, second, third, fourth))
+
+
+@njit(cache=True)
+def bernoulli_exponential(bid, ask, bid_log, ask_log, both_log, bid_to, ask_to, move, final):
+    """ln E[exp(z·profit)] in the scheme of steps from each inventory, shape (m,); each log is z times its gain.
+
+    `move` (m,) is ln E exp(z·gain of the position over a step).
+    """
+    n, m = bid.shape
+    log, new = final.copy(), np.empty(m)
+    for i in range(n - 1, -1, -1):
+        log += move
+        for q in range(m):
+            b, a, up, down = bid[i, q], ask[i, q], bid_to[q], ask_to[q]
+            outcomes = (
+                ((1 - b) * (1 - a), 0.0),
+                (b * (1 - a), bid_log[i, q] + log[up] - log[q]),
+                ((1 - b) * a, ask_log[i, q] + log[down] - log[q]),
+                (b * a, both_log[i, q]),
+            )
+            rest, top = 0.0, -np.inf
+            for p, jump in outcomes:
+                if p > 0:
+                    rest += p * np.expm1(jump)
+                    top = max(top, jump)
+            if -0.5 < rest < 1:  # to full relative accuracy where little changes
+                new[q] = log[q] + np.log1p(rest)
+                continue
+            rest = 0.0
+            for p, jump in outcomes:
+                if p > 0:
+                    rest += p * np.exp(jump - top)
+            new[q] = log[q] + top + np.log(rest)
+        log, new = new, log
+    return log
 
 
 def bernoulli_forward(f, bid, ask, start):

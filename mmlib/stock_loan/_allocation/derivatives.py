@@ -6,8 +6,9 @@ solver's dual is none of the two slopes. With optimal x and y and a change Δ of
     V'(b; Δ) = yᵀΔ − min [ Σ_i y_i w_i + Σ_j |r_j| |v_j| ]     over v, w:  A_i v + w_i = Δ_i, w_i >= 0 on tight rows,
                                                               v_j >= 0 at 0, <= 0 at its bound, free between
 
-(the linear programme of directions, Rockafellar 1970, theorem 23.4, written in what it loses against y: r is the reduced
-gain). All costs are >= 0, so the programme is bounded whatever the rounding in x; its optimum is 0 where y is the slope.
+(the linear programme of directions, Rockafellar 1970, theorem 23.4, written in what it loses against y; r is the
+reduced gain). All costs are >= 0, so the programme is bounded whatever the rounding in x; its optimum is 0 where y is
+the slope.
 If no v exists the right-hand side cannot change that way, and V' is −inf.
 
 If the prices π of the coupling rows are unique, they enter the reduced gains and each security has a small programme of

@@ -83,7 +83,8 @@ def problem(book, date, *, idle_cost=IDLE_COST, **terms):
         supply=supply,
         eligible=grid.sums(book.eligibility.assign(one=1.0), "one", "pool_id", "client_id") > 0,
         previous=previous,
-        capital_weight=np.broadcast_to(book.clients["risk_weight"].to_numpy(), (len(owner), len(book.clients))),
+        # a client whose risk weight is not known counts in full, where the terms limit capital
+        capital_weight=np.broadcast_to(book.clients["risk_weight"].fillna(1.0), (len(owner), len(book.clients))),
         concentration=book.pools["concentration_limit"].to_numpy(),
         round_lot=grid.names[0].map(book.securities.set_index("security_id")["round_lot"]).to_numpy(),
         debit=_debits(tables.as_of(book.debits, date, ["client_id"]), owner, supply, book.pools["pool_id"], date),

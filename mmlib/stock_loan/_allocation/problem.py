@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from mmlib.checks import in_interval
 
@@ -90,21 +91,21 @@ class Problem:
     demand: np.ndarray
     supply: np.ndarray
     eligible: np.ndarray
-    penalty: np.ndarray = 0.0
-    mandatory: np.ndarray = 0.0
-    committed: np.ndarray = 0.0
-    external_fee: np.ndarray = 0.0
-    previous: np.ndarray | None = None
-    recall_probability: np.ndarray = 0.0
-    buy_in_cost: np.ndarray = 0.0
-    turnover_cost: np.ndarray = 0.0
-    capital_weight: np.ndarray = 1.0
-    external_weight: np.ndarray = 0.0
-    concentration: np.ndarray = 1.0
-    round_lot: np.ndarray = 100.0
+    penalty: ArrayLike = 0.0
+    mandatory: ArrayLike = 0.0
+    committed: ArrayLike = 0.0
+    external_fee: ArrayLike = 0.0
+    previous: ArrayLike | None = None
+    recall_probability: ArrayLike = 0.0
+    buy_in_cost: ArrayLike = 0.0
+    turnover_cost: ArrayLike = 0.0
+    capital_weight: ArrayLike = 1.0
+    external_weight: ArrayLike = 0.0
+    concentration: ArrayLike = 1.0
+    round_lot: ArrayLike = 100.0
     capital: float = np.inf
-    debit: np.ndarray = np.inf
-    credit: np.ndarray = np.inf
+    debit: ArrayLike = np.inf
+    credit: ArrayLike = np.inf
     customer: tuple | None = None
     assumed: pd.DataFrame | None = None
 

@@ -1,0 +1,1 @@
+"""Compiled code of the order-book part; the modules above it hold the definitions."""

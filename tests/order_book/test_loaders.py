@@ -1,0 +1,273 @@
+"""Files that are not what they should be: each an error that names the line, or a reported oddity; never a repair."""
+
+import gzip
+import zipfile
+
+import numpy as np
+import pytest
+
+from mmlib.order_book import binance, events, lobster, synthetic
+from mmlib.order_book.events import EventError
+
+
+@pytest.fixture(scope="module")
+def table():
+    return synthetic.lobster_events(seconds=60, levels=2, seed=3)
+
+
+@pytest.fixture
+def files(table, tmp_path):
+    paths = tmp_path / "X_message_2.csv", tmp_path / "X_orderbook_2.csv"
+    lobster.write(table, *paths)
+    return paths
+
+
+def edited(path, line, column, value):
+    lines = path.read_text().split("\n")
+    fields = lines[line - 1].split(",")
+    fields[column] = value
+    lines[line - 1] = ",".join(fields)
+    path.write_text("\n".join(lines))
+
+
+def test_written_and_read_is_the_same_in_every_wrapping(table, files, tmp_path):
+    whole = lobster.read(*files, cache=False)
+    assert whole.equals(table)
+    archive = tmp_path / "sample.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as out:
+        for path in files:
+            out.write(path, path.name)
+    assert lobster.read(archive, cache=False).equals(table)
+    for path in files:
+        path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    found = lobster.read(*files, cache=False)
+    assert found.equals(table)
+    assert found.attrs["report"]["crlf"] == [path.name for path in files]
+
+
+def test_a_cached_read_is_the_same_and_notices_a_change(table, files, monkeypatch):
+    first, second = lobster.read(*files), lobster.read(*files)
+    assert first.equals(second)
+    assert first.attrs == second.attrs
+    assert len(list(files[0].parent.glob(".*.events.parquet"))) == 1
+    edited(files[0], 5, 3, "77")
+    assert lobster.read(*files)["size"].iloc[4] == 77
+
+
+def test_a_damaged_cache_is_made_again(table, files):
+    lobster.read(*files)
+    cached = next(files[0].parent.glob(".*.events.parquet"))
+    data = bytearray(cached.read_bytes())
+    data[len(data) // 3] ^= 255
+    cached.write_bytes(data)
+    assert lobster.read(*files).equals(table)
+
+
+@pytest.mark.parametrize(
+    ("which", "line", "column", "value", "message"),
+    [
+        (0, 3, 0, "1.5", "line 3: time must not go back"),
+        (0, 3, 1, "8", "line 3: type must be 1 … 7"),
+        (0, 3, 1, "4.0", "line 3: type must end the line"),
+        (0, 3, 2, "x", "line 3: order id must be a whole number"),
+        (0, 3, 3, "", "line 3: size must be a whole number"),
+        (0, 3, 3, "-5", "line 3: size must be >= 0"),
+        (0, 3, 4, "0", "line 3: price must be > 0"),
+        (0, 3, 5, "0", "line 3: direction must be 1 or -1"),
+        (0, 3, 5, "1,1", "line 3: direction must end the line"),
+        (0, 3, 4, "9" * 19, "line 3: price has more than 18 digits"),
+        (0, 3, 0, "34200.", "line 3: time must be a whole number"),
+        (1, 4, 0, "-9999999999", "line 4: ask_price_1 must be > 0"),
+        (1, 4, 0, "9999999999", "line 4: ask_price_1 must be > 0 with a size > 0"),
+        (1, 4, 4, "1", "line 4: levels must go from the best price outward"),
+        (1, 1, 7, "5,6", "line 1: must have 4 numbers a level; got 9"),
+    ],
+)
+def test_a_wrong_line_is_named(files, which, line, column, value, message):
+    edited(files[which], line, column, value)
+    with pytest.raises(EventError, match=message):
+        lobster.read(*files, cache=False)
+
+
+def test_an_empty_level_is_nan_with_size_0_and_counted(files):
+    for column, value in ((4, "9999999999"), (5, "0"), (6, "-9999999999"), (7, "0")):
+        edited(files[1], 4, column, value)
+    found = lobster.read(*files, cache=False)
+    assert found.loc[3, ["ask_price_2", "bid_price_2"]].isna().all()
+    assert found.loc[3, ["ask_size_2", "bid_size_2"]].eq(0).all()
+    assert found.attrs["report"]["empty_levels"] == 2 + np.isnan(lobster_prices(found.drop(index=3))).sum()
+
+
+def lobster_prices(found):
+    return found[[name for name in events.book_columns(2) if "price" in name]].to_numpy()
+
+
+def test_halts_and_crosses_are_kept_and_counted(files):
+    for line, kind, price in ((3, "7", "-1"), (4, "6", "1000000")):
+        edited(files[0], line, 1, kind)
+        edited(files[0], line, 4, price)
+    found = lobster.read(*files, cache=False)
+    assert (found.attrs["report"]["halts"], found.attrs["report"]["crosses"]) == (1, 1)
+    assert found["price"].iloc[2] == -1.0
+
+
+def test_files_of_unequal_length_cut_or_missing(files, tmp_path):
+    book = files[1].read_bytes()
+    files[1].write_bytes(b"\n".join(book.split(b"\n")[:-2]) + b"\n")
+    with pytest.raises(EventError, match="must have a line for each of"):
+        lobster.read(*files, cache=False)
+    files[1].write_bytes(book[:-3])
+    with pytest.raises(EventError, match="is cut short"):
+        lobster.read(*files, cache=False)
+    with pytest.raises(EventError, match="cannot be read"):
+        lobster.read(tmp_path / "none.csv", files[1])
+
+
+def test_validate_finds_what_was_changed(table):
+    wrong = table.copy()
+    wrong.loc[50:, "bid_size_1"] += 1
+    found = events.validate(wrong)
+    assert found["row"].iloc[0] == 50
+    assert (found["what"] == "book").all()
+    assert events.validate(table).empty
+
+
+def mutated(data, rng):
+    data = bytearray(data)
+    for _ in range(rng.integers(1, 4)):
+        at = int(rng.integers(len(data)))
+        how = rng.integers(4)
+        if how == 0:
+            data[at] = rng.integers(256)
+        elif how == 1:
+            del data[at : at + int(rng.integers(1, 30))]
+        elif how == 2:
+            data[at:at] = bytes(rng.integers(0, 256, rng.integers(1, 10), dtype=np.uint8))
+        else:
+            data = data[:at] or bytearray(b"x")
+    return bytes(data)
+
+
+def test_mutated_files_are_refused_or_read_as_they_stand(table, tmp_path):
+    """500 mutations a loader: an EventError, or exactly what Python's own parsers see in the same bytes."""
+    rng = np.random.default_rng(5)
+    small = table.iloc[:60]
+    message, book = tmp_path / "m.csv", tmp_path / "o.csv"
+    lobster.write(small, message, book)
+    original = message.read_bytes()
+    for _ in range(500):
+        data = mutated(original, rng)
+        message.write_bytes(data)
+        try:
+            found = lobster.read(message, book, cache=False)
+        except EventError:
+            continue
+        lines = data.decode("ascii").splitlines()[len(found.attrs["report"]["header"]) :]
+        assert [line.split(",")[1:4] for line in lines] == [
+            [str(kind), str(number), str(size)] for kind, number, size in
+            found[["kind", "order_id", "size"]].itertuples(index=False)
+        ] or any(field.lstrip("-").startswith("0") for line in lines for field in line.split(",")[1:4])  # fmt: skip
+    capture = tmp_path / "c.txt"
+    synthetic.write_capture(small, capture)
+    original = capture.read_bytes()
+    read = 0
+    for _ in range(500):
+        capture.write_bytes(mutated(original, rng))
+        try:
+            found = binance.read_capture(capture, cache=False)
+        except EventError:
+            continue
+        read += 1
+        assert np.isfinite(found[["size", "price"]].to_numpy()).all()
+    assert read < 250
+
+
+def test_the_capture_of_a_book_gives_the_book_back(table, tmp_path):
+    """Written as Binance's streams and rebuilt: the same book after each message that changed it."""
+    path = tmp_path / "c.gz"
+    synthetic.write_capture(table, path)
+    found = binance.read_capture(path, levels=2, cache=False)
+    book = found[np.isin(found["kind"], (events.DEPTH, events.SNAPSHOT))].groupby("message").last()
+    names = events.book_columns(2)
+    whole = table[names].to_numpy(float)
+    new = np.append(True, np.any((whole[1:] != whole[:-1]) & ~(np.isnan(whole[1:]) & np.isnan(whole[:-1])), axis=1))
+    assert np.array_equal(book[names].to_numpy(), whole[new], equal_nan=True)
+    trades = found[found["kind"] == events.TRADE]
+    assert trades["size"].sum() == table.loc[table["kind"] == events.EXECUTE, "size"].sum()
+
+
+@pytest.mark.parametrize("cut", [0.3, 0.7, 0.99])
+def test_a_truncated_gzip_yields_nothing(table, tmp_path, cut):
+    path = tmp_path / "c.gz"
+    synthetic.write_capture(table, path)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(cut * len(data))])
+    with pytest.raises(EventError, match="cannot be read to its end"):
+        binance.read_capture(path, cache=False)
+
+
+def test_gaps_are_named_or_passed_to_the_next_snapshot(table, tmp_path):
+    path = tmp_path / "c.txt"
+    synthetic.write_capture(table, path)
+    lines = path.read_text().splitlines(keepends=True)
+    gone = [i for i, line in enumerate(lines) if "depthUpdate" in line][40]
+    path.write_text("".join(lines[:gone] + lines[gone + 1 :]))
+    with pytest.raises(EventError, match=r"updates 41 to 42 are missing \(a gap\)"):
+        binance.read_capture(path, cache=False)
+    found = binance.read_capture(path, resync=True, cache=False)
+    assert found.attrs["report"]["gaps"] == [[41, 42]]
+    assert found["ask_price_1"].iloc[-1] != found["ask_price_1"].iloc[-1]  # NaN: no book since
+
+
+ARCHIVES = {
+    "aggTrades": "1,100.5,2.0,1,1,1758874297571,true\n2,100.6,1.5,2,3,1758874297572,false\n",
+    "spot aggTrades": "1,100.5,2.0,1,1,1758874297571000,True,True\n2,100.6,1.5,2,3,1758874297572000,False,True\n",
+    "trades": "id,price,qty,quote_qty,time,is_buyer_maker\n7,100.5,2.0,201.0,1758874297571,true\n"
+    "8,100.6,1.5,150.9,1758874297572,false\n",
+}
+
+
+@pytest.mark.parametrize("text", ARCHIVES.values(), ids=ARCHIVES)
+@pytest.mark.parametrize("kind", ["csv", "csv.gz", "zip"])
+def test_archives_in_every_wrapping(tmp_path, text, kind):
+    path = tmp_path / f"x.{kind}"
+    if kind == "zip":
+        with zipfile.ZipFile(path, "w") as out:
+            out.writestr("x.csv", text)
+    else:
+        path.write_bytes(gzip.compress(text.encode()) if kind.endswith("gz") else text.encode())
+    found = binance.read_archive(path, cache=False)
+    assert found["time_ns"].tolist() == [1758874297571000000, 1758874297572000000]
+    assert found["side"].tolist() == [1, -1]  # the buyer made: a resting bid was hit
+    assert found["size"].tolist() == [2.0, 1.5]
+    assert found["price"].tolist() == [100.5, 100.6]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("false", "fals", "line 2: is_buyer_maker must be true or false"),
+        ("100.5", "1O0.5", "line 1: price must be a number"),
+        ("100.5", "nan", "line 1: price must be a number"),
+        ("100.5", "-1", "line 1: price must be a number"),
+        ("100.5", "0", "line 1: price must be > 0"),
+        ("100.6,1.5", "100.6", "line 2: transact_time must be a whole number"),
+        ("1758874297572", "1758874297572000", "line 2: times must be all in ms or all in µs"),
+        ("1758874297571", "1758874297", "must be all in ms|must be ms or µs"),
+        ("false\n", "false", "line 2: is cut short"),
+    ],
+)
+def test_a_wrong_archive_is_refused(tmp_path, old, new, message):
+    path = tmp_path / "x.csv"
+    path.write_text(ARCHIVES["aggTrades"].replace(old, new))
+    with pytest.raises(EventError, match=message):
+        binance.read_archive(path, cache=False)
+
+
+def test_a_zip_that_explodes_is_refused(tmp_path):
+    path = tmp_path / "bomb.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as out:
+        out.writestr("X_message_1.csv", b"1" * 50_000_000)
+        out.writestr("X_orderbook_1.csv", b"1,1,1,1\n")
+    with pytest.raises(EventError, match="200 times its size"):
+        lobster.read(path, cache=False)

@@ -1,0 +1,252 @@
+"""The rules of replay on tapes of a few lines, worked on paper; and what must hold whatever the tape."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mmlib.market_making import Quotes
+from mmlib.order_book import replay, synthetic
+from mmlib.order_book.replay import FEED
+
+DEPTH, TRADE = 1, 2
+BID, ASK = 1, -1
+NONE, LEAVE = -1, -2
+
+
+def tape(*rows):
+    """Rows (time, kind, side, tick, size)."""
+    feed = np.zeros(len(rows), FEED)
+    for i, (time, kind, side, tick, size) in enumerate(rows):
+        feed[i] = (time, time, size, tick, kind, side, 0)
+    return feed
+
+
+BOOK = [(0, DEPTH, BID, 100, 5), (0, DEPTH, BID, 99, 7), (0, DEPTH, ASK, 102, 4), (0, DEPTH, ASK, 103, 6)]
+
+
+def play(rows, wanted, *, latency=0, queue="back", size=2, step=10, power=3.0, partial=False):
+    """Quote `wanted` at each decision (the last one on); the state at the end."""
+    feed = tape(*rows)
+    state = replay.start(feed, lot=1, order_size=size, step=step, latency=latency, queue=queue, power=power,
+                         partial=partial, fills=64, messages=64)  # fmt: skip
+    wanted = iter(wanted)
+    last = (NONE, NONE)
+    while not state["done"][0]:
+        last = next(wanted, last)
+        replay.step(feed, state, [last])
+    return feed, state
+
+
+def filled(state):
+    return replay.fills(state)[["time_ns", "side", "tick", "size"]].to_numpy().tolist()
+
+
+END = (1000, DEPTH, BID, 50, 1)
+
+
+def test_an_order_waits_behind_all_that_was_there():
+    """Bid at 100 behind 5: trades of 5 leave it untouched; half a lot beyond them fills it whole, at its price."""
+    rows = [*BOOK, (25, TRADE, BID, 100, 5), (35, TRADE, BID, 100, 0.4), (45, TRADE, BID, 100, 0.1), END]
+    _, state = play(rows, [(100, NONE), (LEAVE, LEAVE)])
+    assert filled(state) == [[45, 1, 100, 2]]
+    assert (state["cash"][0], state["position"][0]) == (-200, 2)
+
+
+def test_front_is_the_first_trade_at_the_price():
+    rows = [*BOOK, (25, TRADE, BID, 100, 1), END]
+    _, state = play(rows, [(100, NONE), (LEAVE, LEAVE)], queue="front")
+    assert filled(state) == [[25, 1, 100, 2]]
+
+
+def test_depth_caps_what_is_ahead():
+    """The level falls to 2 without a trade: at most 2 are ahead, so a trade of 3 fills."""
+    rows = [*BOOK, (25, DEPTH, BID, 100, 2), (35, TRADE, BID, 100, 3), END]
+    _, state = play(rows, [(100, NONE), (LEAVE, LEAVE)])
+    assert filled(state) == [[35, 1, 100, 2]]
+
+
+@pytest.mark.parametrize("power", [1.0, 3.0])
+def test_the_power_queue_shares_cancellations(power):
+    """5 ahead on arrival; the level grows to 8 (3 behind), then 4 leave without a trade.
+
+    b = 3, p = 3ⁿ/(3ⁿ + 5ⁿ); ahead = min(5 − (1 − p)4 + min(3 − 4p, 0), 4).
+    """
+    p = 3**power / (3**power + 5**power)
+    ahead = min(5 - (1 - p) * 4 + min(3 - 4 * p, 0), 4)
+    rows = [*BOOK, (15, DEPTH, BID, 100, 8), (25, DEPTH, BID, 100, 4), END]
+    _, state = play(rows, [(100, NONE), (LEAVE, LEAVE)], queue="power", power=power)
+    # after the run the order is still there
+    order = int(np.flatnonzero(state["known"][0])[0])
+    assert state["ahead"][0, order] == pytest.approx(ahead, abs=1e-12)
+
+
+def test_a_trade_beyond_the_price_and_a_touch_that_reaches_it_fill():
+    rows = [*BOOK, (25, TRADE, ASK, 103, 1), END]
+    _, state = play(rows, [(NONE, 102), (LEAVE, LEAVE)])
+    assert filled(state) == [[25, -1, 102, 2]]
+    rows = [*BOOK, (25, DEPTH, BID, 102, 1), END]
+    _, state = play(rows, [(NONE, 102), (LEAVE, LEAVE)])
+    assert filled(state) == [[25, -1, 102, 2]]
+
+
+def test_an_order_that_would_cross_on_arrival_expires():
+    """Sent at 0 to rest at 101; by its arrival at 5 the ask is 101."""
+    rows = [*BOOK, (3, DEPTH, ASK, 101, 1), (25, TRADE, BID, 90, 9), END]
+    _, state = play(rows, [(101, NONE), (LEAVE, LEAVE)], latency=5, step=4)
+    assert filled(state) == []
+
+
+def test_data_come_before_a_request_at_one_time():
+    """The order arrives at 5 with the trade of 5 behind the data: it cannot be hit by it."""
+    rows = [*BOOK, (15, TRADE, BID, 99, 9), (25, TRADE, BID, 99, 9), END]
+    _, state = play(rows, [(100, NONE), (LEAVE, LEAVE)], latency=5)  # decided at 10, there at 15
+    assert filled(state) == [[25, 1, 100, 2]]
+
+
+def test_what_is_known_is_what_has_arrived():
+    """A fill at 25 with 30 for the answer is known at 60, not at 50; the touch of 25 is seen from 55 on."""
+    rows = [*BOOK, (25, DEPTH, BID, 102, 1), END]
+    feed = tape(*rows)
+    state = replay.start(feed, lot=1, order_size=2, step=10, latency=(30, 0, 30), fills=8, messages=64)
+    replay.step(feed, state, [(NONE, 102)])
+    seen = []
+    while not state["done"][0]:
+        seen.append((int(state["now"][0]), int(state["known_position"][0]), int(state["seen_bid"][0])))
+        replay.step(feed, state, [(LEAVE, LEAVE)])
+    assert (50, 0, 100) in seen
+    assert (60, -2, 102) in seen
+
+
+def test_decisions_end_when_nothing_is_left():
+    rows = [*BOOK, (95, DEPTH, BID, 100, 6)]
+    assert play(rows, [])[1]["decision"][0] == 9
+    assert play(rows, [], latency=(6, 0, 0))[1]["decision"][0] == 10  # the last row is seen at 101
+
+
+def test_partial_fills_take_what_is_left_of_the_trade():
+    """2 ahead of 5 lots wanted: trades of 4 and 1 give 2 and 1; all is conserved."""
+    rows = [*BOOK, (15, DEPTH, BID, 100, 2), (25, TRADE, BID, 100, 4), (35, TRADE, BID, 100, 1), END]
+    _, state = play(rows, [(100, NONE), (LEAVE, LEAVE)], size=5, partial=True)
+    assert filled(state) == [[25, 1, 100, 2], [35, 1, 100, 1]]
+    assert state["left"][0].sum() == 2
+
+
+def test_a_crossing_bid_moves_the_ask_to_the_next_above_it():
+    rows = [*BOOK, (5, DEPTH, BID, 102, 3), END]
+    _, state = play(rows, [])
+    assert (state["bid"][0], state["ask"][0]) == (102, 103)
+
+
+def table(distance, *, limit=None, target=None, size=1.0, horizon=1e9):
+    q = np.arange(-3, 4)
+    bid, ask = (np.full((1, 7), distance) for _ in range(2))
+    if limit is None:
+        bid[:, -1], ask[:, 0] = np.nan, np.nan
+    return Quotes([0.0], q, bid, ask, horizon, size=size, limit=limit, target=target)
+
+
+def test_a_table_is_quoted_on_ticks_away_from_the_mid():
+    """Mid 101: a distance of 1.2 ticks is a bid of 99 and an ask of 103."""
+    feed = tape(*BOOK, (25, TRADE, BID, 98, 1), (35, TRADE, ASK, 104, 1), END)
+    state = replay.start(feed, lot=1, order_size=1, step=10, fills=16, messages=64)
+    replay.run(feed, state, *replay.quoter(table(1.2), 1.0))
+    assert filled(state)[:2] == [[25, 1, 99, 1], [35, -1, 103, 1]]
+
+
+def test_beyond_a_hard_limit_a_taker_brings_the_position_to_the_target():
+    """Four bids fill at limit 3; the cut sells 4 at the bids of the book, walking down: 5 are there."""
+    trades = [(25 + 10 * i, TRADE, BID, 98, 1) for i in range(4)]
+    feed = tape(*BOOK, *trades, END)
+    state = replay.start(feed, lot=1, order_size=1, step=10, fills=64, messages=64)
+    replay.run(feed, state, *replay.quoter(table(1.2, limit=3, target=0), 1.0))
+    done = replay.fills(state)
+    cut = done[done["taker"]]
+    assert (cut["side"] == -1).all()
+    assert cut["tick"].tolist() == [100]
+    assert cut["size"].sum() == 4
+    assert done[done["time_ns"] == cut["time_ns"].iloc[0]]["size"].sum() == 4
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    queue=st.sampled_from(sorted(replay.QUEUES)),
+    latency=st.sampled_from([0, 1_000_000, 300_000_000]),
+    partial=st.booleans(),
+    half=st.integers(1, 4),
+)
+def test_cash_position_and_profit_are_conserved(seed, queue, latency, partial, half):
+    """Whatever the book: Σ of the fills is the position and the cash, the parts are the profit."""
+    rng = np.random.default_rng(seed)
+    feed = replay.feed(EVENTS, 0.01, 1)
+    size = int(rng.integers(1, 300))
+    state = replay.start(feed, lot=1, order_size=size, latency=latency, queue=queue, partial=partial, orders=32)
+    replay.run(feed, state, *replay.quoter(table(half * 0.01), 0.01))
+    report = replay.pay(feed, state, tick=0.01, maker_fee=1e-4, taker_fee=3e-4)
+    done = report.fills
+    signed = done["side"] * done["size"]
+    assert signed.sum() == state["position"][0]
+    assert -(signed * done["tick"]).sum() == state["cash"][0]
+    end = state["bid"][0] + state["ask"][0]
+    before_fees = 0.005 * (2 * int(state["cash"][0]) + int(state["position"][0]) * int(end))
+    assert report.profit + report.fees == pytest.approx(before_fees, abs=1e-9 * max(1.0, abs(before_fees)))
+    assert report.fees == pytest.approx(1e-4 * 0.01 * (done["tick"] * done["size"]).sum(), rel=1e-12)
+    assert report.spread + report.markout + report.holding == pytest.approx(before_fees, abs=1e-6)
+
+
+EVENTS = synthetic.lobster_events(seconds=60, seed=2, sigma=0.01)
+
+
+def test_no_orders_no_profit():
+    feed = replay.feed(EVENTS, 0.01, 1)
+    state = replay.start(feed, lot=1, order_size=1)
+    replay.run(feed, state, *replay.quoter(table(1e6), 0.01))
+    assert replay.pay(feed, state, tick=0.01).profit == 0
+
+
+def test_books_side_by_side_are_books_alone():
+    feed = replay.feed(EVENTS, 0.01, 1)
+    states = [replay.start(feed, lot=1, order_size=100, books=n) for n in (1, 3)]
+    for state in states:
+        replay.run(feed, state, *replay.quoter(table(0.02), 0.01))
+    assert (states[1]["cash"] == states[0]["cash"][0]).all()
+    assert states[0]["fills"][0] > 0
+
+
+def test_later_events_change_nothing_before_them():
+    """No look-ahead: another future, the same decisions and fills until then."""
+    feed = replay.feed(EVENTS, 0.01, 1)
+    half = len(feed) // 2
+    other = feed.copy()
+    other["qty"][half:] = 1 + other["qty"][half:] // 2
+    outcome = []
+    for tape_ in (feed, other):
+        state = replay.start(tape_, lot=1, order_size=100)
+        while state["now"][0] + state["step"][0] < feed["ts"][half]:
+            replay.step(tape_, state, [(state["seen_bid"][0], state["seen_ask"][0])])
+        outcome.append((state["cash"][0], state["position"][0], state["seen_bid"][0], int(state["fills"][0])))
+    assert outcome[0] == outcome[1]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"queue": "middle"}, "queue must be one of"),
+        ({"order_size": 0.5}, "order_size must be a whole number of lots"),
+        ({"latency": -1}, "latency must be an integer and >= 0"),
+        ({"latency": (1, 2)}, "latency must be one number or three"),
+        ({"step": 0}, "step must be an integer and >= 1"),
+        ({"books": 0}, "books must be an integer and >= 1"),
+    ],
+)
+def test_bad_arguments_are_refused_by_name(options, message):
+    with pytest.raises(ValueError, match=message):
+        replay.start(tape(*BOOK), **{"lot": 1, "order_size": 1} | options)
+
+
+def test_too_little_room_is_said():
+    feed = replay.feed(EVENTS, 0.01, 1)
+    state = replay.start(feed, lot=1, order_size=1, fills=1)
+    with pytest.raises(RuntimeError, match="more fills than `fills`"):
+        replay.run(feed, state, *replay.quoter(table(0.0), 0.01))
