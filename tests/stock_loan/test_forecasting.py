@@ -428,3 +428,9 @@ def test_naive_on_the_weekly_series_of_m4_scores_what_was_published():
     assert np.mean(scores) == pytest.approx(2.777295, abs=5.1e-7)
     assert np.median(scores) == pytest.approx(1.9384, abs=5.1e-5)
     assert scores[0] == pytest.approx(11.459614, abs=5.1e-7)
+
+
+def test_crostons_forecast_is_of_demand_itself_whatever_the_transform(walk):
+    for model in ("croston", "sba", "tsb"):
+        plain, logs = (forecasting.fit(model, walk, transform=t).quantiles(1, [0.5]) for t in (None, "log1p"))
+        assert plain == logs
