@@ -1,7 +1,7 @@
 """Quotes run through recorded events, with a place in the queue, latency, fees and the exchange's own rules.
 
-    feed = replay.feed(events, tick=0.01, lot=100)
-    state = replay.start(feed, order_size=100, step=100_000_000, latency=1_000_000, queue="back")
+    feed = replay.feed(events, tick=0.01, lot=1)
+    state = replay.start(feed, lot=1, order_size=100, step=100_000_000, latency=1_000_000, queue="back")
     replay.run(feed, state, policy, parameters)      # or replay.step(feed, state, wanted), decision by decision
     fills = replay.fills(state)
 
@@ -11,9 +11,9 @@ exchange, requests reach it. Buses keep their order.
 
 **Orders** are post-only: one that would cross on arrival expires. An order fills, at its price, when the other side's
 touch reaches it; when a trade goes beyond it; and when a trade at it reaches it in the queue. With `partial` it then
-gets what of the trade is left for it, else all. A request for an order that is gone does nothing.
+gets what is left of the trade, else all. A request for an order that is gone does nothing.
 
-**Queue.** What is ahead of an order at its level, of `lot`s:
+**Queue.** What is ahead of an order at its level:
 
     back        all that was there on arrival; less by every trade, at most the level's size
     power n     also less by its share of what left without a trade, 1 − p, p = bⁿ/(bⁿ + frontⁿ), b what is behind
