@@ -83,7 +83,7 @@ def forecast(
     ValueError
         Naming the argument, or the journal of another run that is in the way.
     """
-    levels = np.atleast_1d(checks.in_interval("levels", levels, 0, 1, open=True, meaning="of quantiles", array=True))
+    chosen = np.atleast_1d(checks.in_interval("levels", levels, 0, 1, open=True, meaning="of quantiles", array=True))
     horizon, chunk = checks.integer("horizon", horizon, least=1), checks.integer("chunk", chunk, least=1)
     if transform is not None:
         checks.choice("transform", transform, ("log", "log1p"))
@@ -97,7 +97,7 @@ def forecast(
     if not names or len(set(names)) < len(names):
         raise ValueError(f"demand must have names that differ as text; got {len(names)} columns")
     demand = demand.set_axis(names, axis=1)
-    settings = {"levels": [float(p) for p in levels], "horizon": horizon, "transform": transform}
+    settings = {"levels": [float(p) for p in chosen], "horizon": horizon, "transform": transform}
     journal = None if path is None else _Journal(Path(path), demand, settings)
     done = {} if journal is None else journal.read()
     left = [name for name in names if name not in done]
@@ -175,7 +175,8 @@ def _quantiles(values, levels, horizon, transform):
         errors = ets["errors"]
     else:
         coefficients, errors = autoregression.fitted(y, lags)
-        label, point, psi = f"ar({lags})", *_ahead(y, coefficients, lags, horizon)
+        label = f"ar({lags})"
+        point, psi = _ahead(y, coefficients, lags, horizon)
     spread = rms(errors) * np.sqrt(np.cumsum(psi**2))
     return label, back(shift + scale * (point[:, None] + spread[:, None] * z))
 

@@ -103,10 +103,10 @@ def regressors(dates: pd.DatetimeIndex, names: Iterable[str], record_dates: Iter
             columns.append((dates.day_of_week.to_numpy()[:, None] == np.arange(1, 5)).astype(float))
         elif name == "record":
             marked = dates.isin(pd.DatetimeIndex(list(record_dates)))
-            columns.append(marked.astype(float)[:, None])
+            columns.append(np.asarray(marked, float)[:, None])
         else:
-            marked = np.array([day.date() in _marks(name, day.year) for day in dates], float)
-            columns.append(marked[:, None])
+            known = [float(day.date() in _marks(name, day.year)) for day in dates]
+            columns.append(np.array(known)[:, None])
     return np.concatenate(columns, axis=1)
 
 
