@@ -93,7 +93,8 @@ def _load(place, stats, key):
 
 def _save(place, events, key, stats):
     """Whether the events could be written; a file is replaced whole or not at all."""
-    arrow, parquet = (optional.load(name, "order-book", "cached events") for name in ("pyarrow", "pyarrow.parquet"))
+    arrow = optional.load("pyarrow", "order-book", "cached events")
+    parquet = optional.load("pyarrow.parquet", "order-book", "cached events")
     same = events["local_ns"].equals(events["time_ns"])
     table = arrow.Table.from_pandas(events.drop(columns="local_ns") if same else events, preserve_index=False)
     meta = json.dumps({"key": key, "stats": stats, "report": events.attrs["report"]})
