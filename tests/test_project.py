@@ -117,7 +117,7 @@ def test_dependencies_are_what_mmlib_imports_and_no_more():
         for text in texts
     }
     used = {name for path in (ROOT / "mmlib").rglob("*.py") for name in imported(path)}
-    other = {"sklearn": "scikit-learn", "IPython": "ipython"}  # whose package has another name
+    other = {"sklearn": "scikit-learn", "IPython": "ipython", "dateutil": "python-dateutil"}  # whose package has another name
     used = {canonicalize_name(other.get(name, name)) for name in used - sys.stdlib_module_names - {"mmlib"}}
     assert base <= used <= base | extra
 
