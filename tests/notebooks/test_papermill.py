@@ -27,8 +27,12 @@ OTHER = {
     "market_making/strategies": {"gamma": 0.05, "steps": 50, "paths": 4000, "few_paths": 200, "seed": 8},
     "market_making/ticks": {"phi": 0.4, "tick": 0.4, "max_inventory": 3, "obliged": 1},
     "stock_loan/allocation": {"capital_share": 0.6, "seed": 8},
+    "stock_loan/decisions": {"shortage": 1000.0, "excess": 100.0, "draws": 300},
+    "stock_loan/demand": {"available": 110.0, "seed": 8},
     "stock_loan/desk": {"day": 12},
+    "stock_loan/forecasting": {"first": 380, "names": 3},
     "stock_loan/kpis": {"capital_charge": 50.0},
+    "stock_loan/panels": {"names": 40, "days": 120, "scenarios": 60},
     "stock_loan/rehypothecation": {"debit_scale": 0.4},
 }
 

@@ -1,0 +1,1 @@
+"""The models behind `forecasting`: each a function of the values known so far, the dates and a horizon."""
