@@ -215,3 +215,19 @@ def test_a_quote_so_deep_that_its_rate_overflows_is_refused():
         tables = {side: np.full((1, 5), -400.0), other: np.full((1, 5), 0.5)}
         with pytest.raises(ValueError, match=f"{side} must be a distance at which the fill rate is finite; got .*-400"):
             fills(MARKET, Quotes([0.0], np.arange(-2, 3), **tables, horizon=1.0, limit=2))
+
+
+def test_a_market_of_its_own_that_names_no_domain_is_asked_for_its_rate_at_the_mid():
+    """Only what a market must have: 10 fills in a unit of time at the mid need 10 steps."""
+
+    class Own:
+        sigma, mu, impact, fee = 1.0, 0.0, 0.0, 0.0
+
+        def bid_rate(self, distance):
+            return 10.0 * np.exp(-2.0 * np.asarray(distance))
+
+        ask_rate = bid_rate
+
+    bernoulli_probabilities(Own(), strategies.constant_spread(0.5, 1.0, 5, 10))
+    with pytest.raises(ValueError, match=r"steps must be >= 10 .* at distance 0 is"):
+        bernoulli_probabilities(Own(), strategies.constant_spread(0.5, 1.0, 5, 9))
