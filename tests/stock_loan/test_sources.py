@@ -161,7 +161,7 @@ def test_a_short_line_is_found_with_quotes_too_and_a_nul_byte(book, tmp_path):
 def test_a_desks_export_without_one_of_its_files_says_which(tmp_path):
     folder(tmp_path)
     (tmp_path / "loans.csv").unlink()
-    with pytest.raises(TableError, match=r"loans\.csv must be in the folder"):
+    with pytest.raises(TableError, match=r"loans\.csv must be a file in"):
         sources.open(tmp_path)
 
 
