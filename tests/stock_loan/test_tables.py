@@ -170,6 +170,7 @@ def test_a_short_position_in_a_cash_account_is_refused(book):
         ([(1, "opening", 100, 50.0)], "must be opening only on the first trade date"),
         ([(0, "opening", 0, 50.0)], "must be 0 for a re-rate and > 0"),
         ([(1, "new", 100, 50.0), (3, "return", 50, 50.0)], "must return all that is on loan"),
+        ([(1, "new", 100, 50.0), (3, "return", 99, 50.0)], "must return all that is on loan"),
         ([(1, "new", 100, 50.0), (3, "recall", 200, 50.0)], "must not recall more than is on loan"),
         ([(1, "new", 100, 50.0), (3, "return", 100, 50.0), (4, "re-rate", 0, 60.0)], "after the loan is closed"),
         ([(1, "new", 0, 50.0)], "must be 0 for a re-rate and > 0"),
