@@ -4,6 +4,7 @@ import importlib.util
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.linalg import expm
 
@@ -93,7 +94,8 @@ def test_no_model_is_worth_more_than_the_optimum():
 
 
 def test_a_chapter_marks_its_own_rows(capsys):
-    chapter.ledger("ticks")
+    with pd.option_context("display.width", 400, "display.max_columns", None, "display.max_colwidth", None):
+        chapter.ledger("ticks")
     lines = capsys.readouterr().out.splitlines()
     marked = [line for line in lines if "→" in line]
     assert len(marked) == 2

@@ -499,7 +499,7 @@ def test_the_search_ends_with_the_process_that_asked_for_it(blow):
     try:
         child = until(lambda: [p for p in os.listdir("/proc") if p.isdigit() and state_and_parent(p)[1] == parent.pid])
         assert len(child) == 1
-        time.sleep(2)
+        time.sleep(0.3)
         parent.send_signal(blow)
         parent.communicate(timeout=60)
     finally:
