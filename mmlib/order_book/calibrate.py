@@ -158,8 +158,8 @@ def measured(fit: Intensity, least: int = 20) -> Measured:
 
     Returns
     -------
-    mmlib.market_making.intensity.Measured
-        Extended beyond the measured range with the slopes at its ends.
+    Measured
+        Of `market_making.intensity`; extended beyond the measured range with the slopes at its ends.
 
     Raises
     ------
