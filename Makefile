@@ -59,6 +59,8 @@ lab: .venv/ok
 	@test "$$(id -u)" != 0 || case "$(LAB_FLAGS)" in *--allow-root*) ;; *) \
 		echo "JupyterLab does not start as root: be another user, or say make lab LAB_FLAGS=--allow-root" >&2; exit 1;; esac
 	$(VENV)/python notebooks/_contents.py
+	@mkdir -p .venv/share/jupyter/lab/settings
+	@cp notebooks/_lab_settings.json .venv/share/jupyter/lab/settings/overrides.json
 	$(VENV)/jupyter lab --ServerApp.ip=127.0.0.1 --ServerApp.root_dir=notebooks \
 		--LabApp.default_url=/lab/tree/contents.ipynb --LabApp.news_url=None \
 		--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate --LabApp.extension_manager=readonly $(LAB_FLAGS)

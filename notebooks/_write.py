@@ -175,6 +175,6 @@ def figure(notebook, name):
 if __name__ == "__main__":
     for notebook_path in [
         Path(argument).resolve() for argument in sys.argv[1:]
-    ] or sorted(FOLDER.glob("*/*.ipynb")):
+    ] or sorted(FOLDER.glob("[!.]*/[!.]*.ipynb")):
         print(notebook_path.relative_to(FOLDER), flush=True)
         write(notebook_path)

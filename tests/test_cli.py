@@ -430,3 +430,14 @@ def test_packages_are_hidden_from_an_import_only_while_it_lasts():
             importlib.import_module("colorsys")
         assert importlib.import_module("json") is json
     assert importlib.import_module("colorsys").rgb_to_hsv(1, 1, 1) == (0.0, 0.0, 1)
+
+
+def test_what_an_editor_keeps_in_hidden_folders_is_no_chapter(tmp_path, monkeypatch):
+    """JupyterLab's .ipynb_checkpoints lie among the parts."""
+    from mmlib.cli import notebooks
+
+    for place in ("part/real.ipynb", "part/.hidden.ipynb", ".ipynb_checkpoints/contents-checkpoint.ipynb"):
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        (tmp_path / place).write_text("{}")
+    monkeypatch.setattr(notebooks, "NOTEBOOKS", tmp_path)
+    assert list(notebooks.paths()) == ["part/real"]

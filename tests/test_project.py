@@ -1,6 +1,7 @@
 """The project's own files hold to each other: lock, environment, layout, pages."""
 
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -145,3 +146,17 @@ def test_every_python_that_is_promised_is_tried():
         steps = yaml.safe_load((ROOT / ".github/workflows" / f"{workflow}.yml").read_text())["jobs"][job]
         assert steps["strategy"]["matrix"]["python"] == ["3.11", "3.12", "3.13"]
     assert "(3, 11) <= sys.version_info[:2] <= (3, 13)" in (ROOT / "Makefile").read_text()
+
+
+def test_the_lab_is_told_not_to_ask_about_news():
+    """Its question is part of the page, so only its own settings end it; `make lab` puts them where it reads them."""
+    settings = json.loads((ROOT / "notebooks" / "_lab_settings.json").read_text())
+    schema = ROOT / ".venv" / "share" / "jupyter" / "lab" / "schemas" / "@jupyterlab" / "apputils-extension"
+    known = json.loads((schema / "notification.json").read_text())["properties"]
+    chosen = settings["@jupyterlab/apputils-extension:notification"]
+    assert set(chosen) <= set(known)
+    assert chosen == {"checkForUpdates": False, "fetchNews": "false"}
+    assert (
+        "cp notebooks/_lab_settings.json .venv/share/jupyter/lab/settings/overrides.json"
+        in (ROOT / "Makefile").read_text()
+    )

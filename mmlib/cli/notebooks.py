@@ -40,7 +40,7 @@ def chapters() -> None:
 
 def paths() -> dict[str, Path]:
     """Paths of the chapters by name, `part/name`."""
-    found = sorted(path for path in NOTEBOOKS.glob("*/*.ipynb") if not path.name.startswith("."))
+    found = sorted(NOTEBOOKS.glob("[!.]*/[!.]*.ipynb"))
     if not found:
         refuse(
             f"no chapters at {NOTEBOOKS}: mmlib was installed without the book; clone its repository, run"

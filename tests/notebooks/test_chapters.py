@@ -12,7 +12,7 @@ import yaml
 from mmlib import chapter
 
 ROOT = Path(__file__).parents[2]
-CHAPTERS = sorted((ROOT / "notebooks").glob("*/*.ipynb"))
+CHAPTERS = sorted((ROOT / "notebooks").glob("[!.]*/[!.]*.ipynb"))
 each_chapter = pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
 
 

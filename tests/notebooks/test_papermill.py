@@ -15,7 +15,7 @@ from mmlib import chapter, cli
 from mmlib.cli import notebooks
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
-CHAPTERS = sorted(str(path.relative_to(NOTEBOOKS).with_suffix("")) for path in NOTEBOOKS.glob("*/*.ipynb"))
+CHAPTERS = sorted(str(path.relative_to(NOTEBOOKS).with_suffix("")) for path in NOTEBOOKS.glob("[!.]*/[!.]*.ipynb"))
 
 OTHER = {
     "market_making/avellaneda_stoikov": {"gamma": 0.2, "paths": 5000, "seed": 8},
