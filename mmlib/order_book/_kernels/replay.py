@@ -246,6 +246,20 @@ def _take(s, now, order):
 
 
 @njit(cache=True)
+def _send(s, what, side, tick, size):
+    """Send a new order, to rest or to take, in the first free place."""
+    for order in range(len(s.side)):
+        if s.known[order] == 0 and s.at_exchange[order] == FREE:
+            s.known[order], s.at_exchange[order], s.taking[order] = KNOWN_SENT, SENT, what == TAKE
+            s.side[order], s.tick[order], s.left[order], s.known_left[order] = side, tick, size, size
+            s.sent += 1
+            s.number[order] = s.sent
+            _request(s, what, order, s.now)
+            return
+    s.fault = TOO_MANY_ORDERS
+
+
+@njit(cache=True)
 def want(s, side, tick, size):
     """Keep an order at `tick`, cancel others of the side, send what is missing."""
     if tick == LEAVE:
@@ -260,15 +274,7 @@ def want(s, side, tick, size):
                 _request(s, CANCEL, order, s.now)
     if tick < 0 or have:
         return
-    for order in range(len(s.side)):
-        if s.known[order] == 0 and s.at_exchange[order] == FREE:
-            s.known[order], s.at_exchange[order], s.taking[order] = KNOWN_SENT, SENT, False
-            s.side[order], s.tick[order], s.left[order], s.known_left[order] = side, tick, size, size
-            s.sent += 1
-            s.number[order] = s.sent
-            _request(s, NEW, order, s.now)
-            return
-    s.fault = TOO_MANY_ORDERS
+    _send(s, NEW, side, tick, size)
 
 
 @njit(cache=True)
@@ -279,15 +285,7 @@ def cut(s, target):
     for order in range(len(s.side)):
         if s.known[order] != 0 and s.taking[order]:
             return
-    for order in range(len(s.side)):
-        if s.known[order] == 0 and s.at_exchange[order] == FREE:
-            s.known[order], s.at_exchange[order], s.taking[order] = KNOWN_SENT, SENT, True
-            s.side[order], s.tick[order], s.left[order], s.known_left[order] = side, -1, excess, excess
-            s.sent += 1
-            s.number[order] = s.sent
-            _request(s, TAKE, order, s.now)
-            return
-    s.fault = TOO_MANY_ORDERS
+    _send(s, TAKE, side, NONE, excess)
 
 
 @njit(cache=True)
