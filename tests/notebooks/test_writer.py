@@ -135,12 +135,15 @@ def test_figures_differ_from_a_lost_marker_on_and_not_by_their_palette():
 
 
 def checked(folder):
-    """What strict nbval says of a folder's notebooks, with the project's own settings and its hook."""
+    """What strict nbval says of a folder's notebooks, with the project's own settings and its hook.
+
+    Without the closing summary, which repeats each failure on continuous integration and not elsewhere.
+    """
     for name in ("conftest.py", "_pixels.py"):
         shutil.copy(ROOT / "notebooks" / name, folder)
     command = ["-m", "pytest", "-c", ROOT / "pyproject.toml", "--rootdir", folder, "--nbval", "--nbval-current-env"]
     return subprocess.run(
-        [sys.executable, *command, "-p", "no:cacheprovider", folder], cwd=folder, capture_output=True, text=True
+        [sys.executable, *command, "-rN", "-p", "no:cacheprovider", folder], cwd=folder, capture_output=True, text=True
     )
 
 
