@@ -99,3 +99,22 @@ def test_the_mid_follows_informed_takers(hour):
 def test_too_many_informed_are_refused():
     with pytest.raises(ValueError, match="informed must be >= 0 and <= 0.17"):
         synthetic.lobster_events(sigma=0.008, A=2.5, informed=0.5)
+
+
+@pytest.mark.parametrize(("hits", "kept"), [([50, 50, 50, 40, 30, 10], 5), ([50, 40, 30, 30, 30, 10], 3), ([50, 40], 2)])
+def test_a_flat_rate_stays_flat_in_the_measured_intensity(hits, kept):
+    """Equal rates in the near stay, since that is where a maker would quote too close; at the far end they cannot."""
+    rate = np.array(hits) / 100
+    fit = calibrate.Intensity("ask", *[np.nan] * 2, *[(np.nan, np.nan)] * 4, hits[0], np.nan, 0, np.nan,
+                              0.01 * np.arange(1, len(hits) + 1), rate)  # fmt: skip
+    found = calibrate.measured(fit, least=20)
+    assert found.rates.tolist() == rate[:kept].tolist()
+    assert found.rate(fit.distance[:kept]) == pytest.approx(rate[:kept], rel=1e-12)
+    if hits[0] == hits[1]:
+        assert found.rate(0.001) == pytest.approx(rate[0], rel=1e-12)
+
+
+def test_one_rate_alone_is_no_intensity(hour):
+    fit = calibrate.intensity(hour, "ask", **RANGE, start=34_200, end=37_800, resamples=0)
+    with pytest.raises(ValueError, match="least must leave two different rates at least; 100000 hits leave 0"):
+        calibrate.measured(fit, least=100_000)

@@ -1,0 +1,65 @@
+"""The chapters on real files, by the results they store; the numbers are those of another program."""
+
+import nbformat
+import papermill
+import pytest
+
+from mmlib import chapter
+from mmlib.cli import notebooks
+from mmlib.order_book import sources
+
+FILES = {
+    "amzn": "lobster/LOBSTER_SampleFile_AMZN_2012-06-21_1.zip",
+    "goog": "lobster/LOBSTER_SampleFile_GOOG_2012-06-21_1.zip",
+    "btc": "binance/usdm_btcusdt_20240808.gz",
+}
+
+
+@pytest.fixture(scope="module")
+def copies(real, tmp_path_factory):
+    """Copies, since a reader keeps its cache beside the file where it may."""
+    folder = tmp_path_factory.mktemp("real")
+    found = {}
+    for name, file in FILES.items():
+        found[name] = folder / (real / file).name
+        found[name].write_bytes((real / file).read_bytes())
+    return found
+
+
+def results(name, folder, **parameters):
+    path = notebooks.NOTEBOOKS / f"order_book/{name}.ipynb"
+    out = folder / "out.ipynb"
+    papermill.execute_notebook(str(path), str(out), parameters, progress_bar=False)
+    return chapter.read_results(nbformat.read(out, as_version=4))
+
+
+@pytest.mark.parametrize(
+    ("which", "spread", "sizes"),
+    [("amzn", 12.848502, (128.99419, 228.20405)), ("goog", 27.330526, (147.81380, 165.54459)), ("btc", 1.1405, None)],
+)
+def test_spread_and_sizes_weighted_by_time(copies, which, spread, sizes):
+    """The last row counts to the end of the session here, not there: less than a second of 23,400."""
+    events = sources.open(copies[which])
+    tick, lot = sources.steps(events)
+    assert (tick, lot) == ((0.01, 1.0) if which != "btc" else (pytest.approx(0.1), pytest.approx(0.001)))
+    start, end = sources.period(events)
+    assert (start, end) == ((34_200, 57_600) if which != "btc" else (1_723_161_257, 1_723_161_599))
+    best = sources.best(events)
+    ends = best["time_ns"].shift(-1, fill_value=int(end * 1e9)).clip(int(start * 1e9), int(end * 1e9))
+    weight = ends - best["time_ns"].clip(int(start * 1e9), int(end * 1e9))
+    mean = {name: (best[name] * weight).sum() / weight.sum() for name in ("ask", "bid", "ask_size", "bid_size")}
+    assert (mean["ask"] - mean["bid"]) / tick == pytest.approx(spread, rel=2e-4 if which == "btc" else 5e-5)
+    if sizes:
+        assert (mean["ask_size"], mean["bid_size"]) == pytest.approx(sizes, rel=5e-5)
+
+
+@pytest.mark.parametrize(
+    ("which", "every", "volatility", "spread"),
+    [("amzn", 1800.0, 0.019817813, 12.848502), ("goog", 1800.0, 0.040278266, 27.330526), ("btc", 30.0, 7.4859293, 1.1405)],
+)
+def test_the_chapter_of_events(copies, tmp_path, which, every, volatility, spread):
+    """Volatility at a second and mean spread of another program; no message unexplained."""
+    found = results("events", tmp_path, data=str(copies[which]), far=40, every=every)
+    assert found["volatility_of_mid"] == pytest.approx(volatility, rel=1e-6)
+    assert found["spread_ticks"] == pytest.approx(spread, rel=2e-4)
+    assert found["not_explained"] == 0
