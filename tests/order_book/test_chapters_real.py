@@ -63,3 +63,26 @@ def test_the_chapter_of_events(copies, tmp_path, which, every, volatility, sprea
     assert found["volatility_of_mid"] == pytest.approx(volatility, rel=1e-6)
     assert found["spread_ticks"] == pytest.approx(spread, rel=2e-4)
     assert found["not_explained"] == 0
+
+
+@pytest.mark.parametrize(
+    ("which", "parameters", "expected"),
+    [
+        (
+            "amzn",
+            {"low": 5.0, "high": 40.0, "step": 0.5},
+            {"sigma": 0.021872816, "A_ask": 0.33672377, "k_ask": 31.196772, "k_ask_regression": 35.63},
+        ),
+        (
+            "btc",
+            {"low": 5.5, "high": 30.5, "order": 0.01},
+            {"A_ask": 1.3590231, "k_ask": 0.44940731, "k_ask_regression": 0.4462},
+        ),
+    ],
+)
+def test_the_chapter_of_calibration(copies, tmp_path, which, parameters, expected):
+    """Estimates of another program; and that orders left ten seconds give half of k and less."""
+    found = results("calibrate", tmp_path, data=str(copies[which]), days=10, draws=60, **parameters)
+    for name, value in expected.items():
+        assert found[name] == pytest.approx(value, rel=2e-4 if "regression" in name else 1e-6)
+    assert found["k_ask_fixed_10s"] < 0.6 * found["k_ask"]
