@@ -22,6 +22,8 @@ import pandas as pd
 from mmlib.checks import choice, in_interval, integer, nonnegative, positive
 from mmlib.order_book.events import ASK, BID, CANCEL, COLUMNS, DELETE, EXECUTE, SUBMIT, book_columns, levels
 
+#: Arguments of `lobster_events` that made the files in data/order_book.
+SAMPLE = {"sigma": 0.008, "A": 0.25, "k": 30.0, "seconds": 3600.0, "levels": 3, "depth": 12, "churn": 0.2, "seed": 2026}
 _AFTER = 1_000  # ns between an aggressor and what is put back
 
 

@@ -5,6 +5,7 @@
     report/report.html     one page that loads nothing: tables and pictures
     report/tickets.csv     what to do (`tickets.read` reads it back)
     report/kpis.csv        KPIs of the day: the book, then by bucket, pool and client
+    report/forecast.csv    tomorrow's demand by name, with a 90 % interval, and what to borrow for it tonight
 
 The day is the best allocation of its close (`allocation.problem`, `solve`, `round_lots`) against the loans open then.
 """
@@ -26,8 +27,9 @@ from matplotlib.figure import Figure
 from mmlib import plotting
 from mmlib.checks import nonnegative
 from mmlib.stock_loan import _csv_tables, allocation, kpis, support, tables, tickets
+from mmlib.stock_loan._tomorrow import tomorrow
 
-FILES = ("tickets.csv", "kpis.csv", "report.html")
+FILES = ("tickets.csv", "kpis.csv", "forecast.csv", "report.html")
 GROUPS = {"book": [], "bucket": ["bucket"], "pool": ["pool_id"], "client": ["client_id"]}
 HEAT_NAMES, HEAT_DAYS, CHANGES = 25, 30, 12  #: names and trade dates of the heat map, names in "what changed"
 LETTERS = 16  #: of a name that a picture has room for
@@ -38,7 +40,16 @@ th,td{padding:.2rem .6rem;text-align:right;border-bottom:1px solid #ddd;white-sp
 img{max-width:100%;height:auto}figure{margin:1rem 0}figcaption{font-size:.9rem;color:#444}"""
 
 
-def write(book: tables.Book, date, folder: str | Path, *, turnover_cost: float = 0.02, rerate: float = 0.0) -> Path:
+def write(
+    book: tables.Book,
+    date,
+    folder: str | Path,
+    *,
+    turnover_cost: float = 0.02,
+    rerate: float = 0.0,
+    shortage: float = 300.0,
+    excess: float = 60.0,
+) -> Path:
     """Write the report of a day.
 
     Parameters
@@ -47,11 +58,13 @@ def write(book: tables.Book, date, folder: str | Path, *, turnover_cost: float =
     date : datetime-like
         A trade date of the book.
     folder : str or Path
-        Made if it does not exist; the report's three files in it are replaced, each whole, others are left alone.
+        Made if it does not exist; the report's four files in it are replaced, each whole, others are left alone.
     turnover_cost : float
         Cost of opening or closing a loan, bp of its value, >= 0.
     rerate : float
         Smallest change of a fee that is worth a ticket, bp a year, >= 0, as in `tickets.table`.
+    shortage, excess : float
+        What a dollar of tomorrow's demand not borrowed for costs, and one borrowed for nothing, bp a year, > 0.
 
     Returns
     -------
@@ -83,10 +96,13 @@ def write(book: tables.Book, date, folder: str | Path, *, turnover_cost: float =
         found = tickets.table(book, date, solution, rerate)
         steps = tickets.bridge(book, date, solution, rerate)
         day = kpi_table(book, date)
-        text = page(book, date, solution, found, steps, day)
+        ahead = tomorrow(book, date, solution, shortage=shortage, excess=excess)
+        text = page(book, date, solution, found, steps, day, ahead)
         tickets.write(found, temporary / "tickets.csv")
         _csv_tables.refuse_formulas(day.reset_index(), ["name"], "kpis.csv")
+        _csv_tables.refuse_formulas(ahead.reset_index(), ["security"], "forecast.csv")
         day.to_csv(temporary / "kpis.csv", lineterminator="\n")
+        ahead.to_csv(temporary / "forecast.csv", lineterminator="\n", float_format="%.2f")
         (temporary / "report.html").write_text(text, encoding="utf-8", newline="")
         folder.mkdir(exist_ok=True)
         for name in FILES:
@@ -119,6 +135,7 @@ def page(
     found: pd.DataFrame,
     steps: pd.Series,
     day: pd.DataFrame,
+    ahead: pd.DataFrame,
 ) -> str:
     """The report as HTML that loads nothing.
 
@@ -128,6 +145,8 @@ def page(
         From `tickets.table` and `tickets.bridge`.
     day : DataFrame
         From `kpi_table`.
+    ahead : DataFrame
+        Tomorrow's demand and the pre-borrow by name.
     """
     gain = steps.drop(["today", "not re-rated", "solution"]).sum()
     counts = found["ticket"].value_counts().reindex(list(tickets.KINDS), fill_value=0)
@@ -168,6 +187,7 @@ def page(
     top = top.assign(dollars_a_day=top["dollars_a_day"].map("{:,.0f}".format))
     body = [f"<h1>Stock loan, {date:%A %d %B %Y}</h1>", *(f"<p>{html.escape(line)}</p>" for line in lines)]
     body += ["<h2>Tickets worth most</h2>", top.to_html(index=False, border=0, float_format="{:,.2f}".format)]
+    body += ["<h2>Tomorrow's demand, and what to borrow for it</h2>", *_ahead(ahead)]
     body += [_picture(*entry) for entry in pictures(book, date, solution, steps)]
     body += ["<h2>KPIs of the day</h2>", shown.T.to_html(border=0)]
     supported = support.report(book)
@@ -179,6 +199,20 @@ def page(
     )
     head = f'<html lang="en"><head>{head}<style>{_STYLE}</style></head>'
     return f"<!DOCTYPE html>{head}<body>{''.join(body)}</body></html>\n"
+
+
+def _ahead(ahead):
+    """Paragraph and table of tomorrow's demand: the ten names with the dearest pre-borrow."""
+    known = ahead[ahead["error"] == ""]
+    if known.empty:
+        return ["<p>Not forecast: it takes 30 days with locates.</p>"]
+    text = f"{(known['pre_borrow'] > 0).sum()} of {len(known)} names need {known['dollars'].sum():,.0f} dollars more."
+    if len(known) < len(ahead):
+        text += f" {len(ahead) - len(known)} names are not forecast: the reason is in forecast.csv."
+    needed = known[known["pre_borrow"] > 0].drop(columns=["model", "error"])
+    top = needed.sort_values("dollars", ascending=False, kind="stable").head(10)
+    table = top.to_html(border=0, float_format="{:,.0f}".format)
+    return [f"<p>{text} Shares; 5 %, 50 % and 95 % of demand.</p>", table]
 
 
 def _returned_only(found):

@@ -86,8 +86,8 @@ class _Page(HTMLParser):
         self.text += data
 
 
-def test_the_report_is_three_files_and_nothing_else(made):
-    assert sorted(os.listdir(made)) == ["kpis.csv", "report.html", "tickets.csv"]
+def test_the_report_is_four_files_and_nothing_else(made):
+    assert sorted(os.listdir(made)) == ["forecast.csv", "kpis.csv", "report.html", "tickets.csv"]
     assert os.listdir(made.parent) == ["report"]
 
 
@@ -158,7 +158,7 @@ def test_an_old_report_is_replaced_and_other_files_stay(export, tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
     report.write(sources.open(export), "2025-09-10", tmp_path)
     assert len(tickets.read(tmp_path / "tickets.csv")) > 0
-    assert sorted(os.listdir(tmp_path)) == ["kpis.csv", "mine.txt", "report.html", "tickets.csv"]
+    assert sorted(os.listdir(tmp_path)) == ["forecast.csv", "kpis.csv", "mine.txt", "report.html", "tickets.csv"]
 
 
 @pytest.mark.parametrize(
@@ -267,7 +267,7 @@ def test_the_folder_may_be_a_device_of_its_own(tmp_path):
         (tmp_path / "out").symlink_to(other)
         done = run(small(tmp_path / "in"), "-o", tmp_path / "out")
         assert (done.exit_code, done.stderr) == (0, "")
-        assert sorted(os.listdir(other)) == ["kpis.csv", "report.html", "tickets.csv"]
+        assert sorted(os.listdir(other)) == ["forecast.csv", "kpis.csv", "report.html", "tickets.csv"]
 
 
 def default_signals():
