@@ -46,8 +46,8 @@ def markets(
     Returns
     -------
     DataFrame
-        A row a draw: `sigma` (price/√s), `A` (1/s), `k` (1/price); NaN where the draw has no root or too few hits. Row 0
-        is no draw but every block once.
+        A row a draw: `sigma` (price/√s), `A` (1/s), `k` (1/price); NaN where the draw has no root or too few hits. Row
+        0 is no draw but every block once.
 
     Raises
     ------
@@ -58,7 +58,9 @@ def markets(
     length = integer("block", positive("block", block, "seconds"), least=1, meaning="whole seconds")
     blocks = int((finish - begin) // length)
     if blocks < LEAST:
-        raise ValueError(f"block must leave {LEAST} blocks at least of {finish - begin:g} s; {length} s leaves {blocks}")
+        raise ValueError(
+            f"block must leave {LEAST} blocks at least of {finish - begin:g} s; {length} s leaves {blocks}"
+        )
     drawn = np.random.default_rng(seed).integers(blocks, size=(integer("draws", draws, least=1), blocks))
     drawn = np.vstack([np.arange(blocks), drawn])
 

@@ -1,8 +1,8 @@
 """One path, one table of events: what a chapter or a command is given is looked at, and read by the right loader.
 
-    events = sources.open("my/AAPL_2024-03-01_34200000_57600000_message_5.csv")    # its …_orderbook_5.csv beside it
-    tick, lot = sources.steps(events)
-    start, end = sources.period(events)
+events = sources.open("my/AAPL_2024-03-01_34200000_57600000_message_5.csv")    # its …_orderbook_5.csv beside it
+tick, lot = sources.steps(events)
+start, end = sources.period(events)
 """
 
 from pathlib import Path

@@ -22,7 +22,7 @@ def test_each_kind_of_path_reaches_its_loader(hour, tmp_path):
     assert sources.open(message).equals(few)
     assert sources.open(str(tmp_path / "capture.gz"), levels=2).attrs["report"]["gaps"] == []
     book.unlink()
-    with pytest.raises(EventError, match="X_orderbook_1.csv: cannot be read"):
+    with pytest.raises(EventError, match=r"X_orderbook_1\.csv: cannot be read"):
         sources.open(message)
 
 
@@ -97,7 +97,7 @@ def test_the_mid_follows_informed_takers(hour):
 
 
 def test_too_many_informed_are_refused():
-    with pytest.raises(ValueError, match="informed must be >= 0 and <= 0.17"):
+    with pytest.raises(ValueError, match=r"informed must be >= 0 and <= 0\.17"):
         synthetic.lobster_events(sigma=0.008, A=2.5, informed=0.5)
 
 
