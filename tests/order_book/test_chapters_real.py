@@ -55,7 +55,11 @@ def test_spread_and_sizes_weighted_by_time(copies, which, spread, sizes):
 
 @pytest.mark.parametrize(
     ("which", "every", "volatility", "spread"),
-    [("amzn", 1800.0, 0.019817813, 12.848502), ("goog", 1800.0, 0.040278266, 27.330526), ("btc", 30.0, 7.4859293, 1.1405)],
+    [
+        ("amzn", 1800.0, 0.019817813, 12.848502),
+        ("goog", 1800.0, 0.040278266, 27.330526),
+        ("btc", 30.0, 7.4859293, 1.1405),
+    ],
 )
 def test_the_chapter_of_events(copies, tmp_path, which, every, volatility, spread):
     """Volatility at a second and mean spread of another program; no message unexplained."""
@@ -86,3 +90,20 @@ def test_the_chapter_of_calibration(copies, tmp_path, which, parameters, expecte
     for name, value in expected.items():
         assert found[name] == pytest.approx(value, rel=2e-4 if "regression" in name else 1e-6)
     assert found["k_ask_fixed_10s"] < 0.6 * found["k_ask"]
+
+
+def test_the_chapter_of_replay_on_a_real_day(copies, tmp_path):
+    """What the chapter's text says of Amazon: promised 15,050, lost 7,870 and 8,150, and the mid's 5.4 cents.
+
+    The last is a number of another program (and so are replays of the library, in test_real).
+    """
+    found = results("replay", tmp_path, data=str(copies["amzn"]), low=5.0, high=40.0, step=0.5)
+    assert found["markout_of_takers_ticks"] == pytest.approx(5.401363, rel=1e-6)
+    assert found["model"] == pytest.approx(15_050, abs=10)
+    assert found["back"] == pytest.approx(-7_870, abs=10)
+    assert found["front"] == pytest.approx(-8_150, abs=10)
+
+
+def test_the_chapter_of_replay_on_a_capture(copies, tmp_path):
+    found = results("replay", tmp_path, data=str(copies["btc"]), low=5.5, high=30.5, order=0.01)
+    assert found["model"] > 0 > found["back"]

@@ -101,7 +101,9 @@ def test_too_many_informed_are_refused():
         synthetic.lobster_events(sigma=0.008, A=2.5, informed=0.5)
 
 
-@pytest.mark.parametrize(("hits", "kept"), [([50, 50, 50, 40, 30, 10], 5), ([50, 40, 30, 30, 30, 10], 3), ([50, 40], 2)])
+@pytest.mark.parametrize(
+    ("hits", "kept"), [([50, 50, 50, 40, 30, 10], 5), ([50, 40, 30, 30, 30, 10], 3), ([50, 40], 2)]
+)
 def test_a_flat_rate_stays_flat_in_the_measured_intensity(hits, kept):
     """Equal rates in the near stay, since that is where a maker would quote too close; at the far end they cannot."""
     rate = np.array(hits) / 100
