@@ -120,3 +120,18 @@ def test_one_rate_alone_is_no_intensity(hour):
     fit = calibrate.intensity(hour, "ask", **RANGE, start=34_200, end=37_800, resamples=0)
     with pytest.raises(ValueError, match="least must leave two different rates at least; 100000 hits leave 0"):
         calibrate.measured(fit, least=100_000)
+
+
+def test_the_best_prices_are_the_books_and_those_sent(hour, tmp_path):
+    """Of a capture written from a book: its touches, as the book's rows have them; rows without a side are left out."""
+    part = hour.iloc[30:400]
+    found = sources.best(part)
+    names = ["bid_price_1", "bid_size_1", "ask_price_1", "ask_size_1"]
+    assert found[["bid", "bid_size", "ask", "ask_size"]].to_numpy().tolist() == part[names].dropna().to_numpy().tolist()
+    synthetic.write_capture(part, tmp_path / "c.gz")
+    sent = sources.best(sources.open(tmp_path / "c.gz"))
+    changed = part[names][part[names].ne(part[names].shift()).any(axis=1)].iloc[1:].dropna()
+    assert sent[["bid", "bid_size", "ask", "ask_size"]].to_numpy().tolist() == changed.to_numpy(float).tolist()
+    torn = part.copy()
+    torn.loc[torn.index[5], "bid_price_1"] = np.nan
+    assert len(sources.best(torn)) == len(found) - 1
