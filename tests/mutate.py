@@ -226,7 +226,7 @@ class Quickest:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self, item):
-        """Ends the slow ones in the first run; later runs leave them out, and no signal comes in the midst of a mutant."""
+        """Ends the slow ones in the first run; later runs leave them out: no signal comes in the midst of a mutant."""
         if self.seconds:
             return (yield)
         inside, ended = [True], []
