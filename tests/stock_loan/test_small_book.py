@@ -188,3 +188,13 @@ def test_a_message_shows_three_rows_and_counts_them_all():
     shown = [line for line in str(caught.value).splitlines() if line.startswith("closes: close ")]
     assert len(shown) == 1
     assert shown[0].endswith("; 6 of 8 rows bad, first row 0: -1.0; row 2: -3.0; row 3: -4.0")
+
+
+def test_a_ticket_of_one_share_is_a_ticket(tmp_path):
+    """One share at 50 over 10 bp; the market's fee is 60 and X's markup 5."""
+    book = small(loan("L1", "A", "X", "P", 1, 50.0, 10.0), fee=60.0)
+    found = tickets.table(book, MONDAY, allocation.solve(allocation.problem(book, MONDAY)))
+    assert found[["ticket", "quantity", "loan_fee", "borrow_fee"]].to_numpy().tolist() == [["re-rate", 1, 65.0, 10.0]]
+    assert found["dollars_a_day"].tolist() == [pytest.approx(100 * 15 / 3.6e6)]
+    tickets.write(found, tmp_path / "t.csv")
+    pd.testing.assert_frame_equal(tickets.read(tmp_path / "t.csv"), found, check_exact=True)
