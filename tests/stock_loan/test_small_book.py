@@ -198,3 +198,29 @@ def test_a_ticket_of_one_share_is_a_ticket(tmp_path):
     assert found["dollars_a_day"].tolist() == [pytest.approx(100 * 15 / 3.6e6)]
     tickets.write(found, tmp_path / "t.csv")
     pd.testing.assert_frame_equal(tickets.read(tmp_path / "t.csv"), found, check_exact=True)
+
+
+def asks(*rows):
+    """Locates: day, client, shares of A requested, approved, sold short."""
+    columns = ["trade_date", "client_id", "quantity_requested", "quantity_approved", "quantity_shorted"]
+    found = pd.DataFrame(rows, columns=columns).assign(security_id="A", quantity_settled=0, loan_fee=60.0)
+    return found.assign(locate_id=[f"Q{i}" for i in range(len(rows))])
+
+
+def test_a_request_is_at_the_last_fee_its_client_paid():
+    """X paid 60 until its loan became an over-borrow on Tuesday; of 10 and 30 shares asked for 4 and 12 are sold."""
+    book = small(loan("L1", "A", "X", "P", 100, 60.0, 40.0), loan("L2", "A", "Y", "P", 70, 90.0, 40.0),
+                 loan("L1", "A", "X", "P", 0, 0.0, 40.0, TUESDAY, "re-rate"))  # fmt: skip
+    located = asks((MONDAY, "X", 10, 10, 4), (TUESDAY, "X", 30, 30, 12))
+    problem = allocation.problem(tables.check(replace(book, locates=located)), TUESDAY)
+    assert problem.demand.tolist() == [[pytest.approx(30 * 16 / 40), 70.0], [0.0, 0.0]]
+    assert lanes(problem)[1]["A", "X"] == 60.0
+    assert problem.assumed.to_numpy().tolist() == [["client_fee", "A", "X", 60.0, "last rate"]]
+
+
+def test_where_every_request_was_cut_what_was_sold_stands_in_and_nothing_sold_is_nothing_assumed():
+    book = small(loan("L1", "A", "X", "P", 100, 60.0, 40.0))
+    located = asks((MONDAY, "X", 10, 5, 3), (MONDAY, "Y", 10, 5, 0))
+    problem = allocation.problem(tables.check(replace(book, locates=located)), MONDAY)
+    assert problem.demand.tolist() == [[103.0, 0.0], [0.0, 0.0]]
+    assert problem.assumed.to_numpy().tolist() == [["demand", "A", "X", 103.0, "sold short"]]
