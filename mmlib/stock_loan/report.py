@@ -26,12 +26,13 @@ from matplotlib.figure import Figure
 
 from mmlib import plotting
 from mmlib.checks import nonnegative
-from mmlib.stock_loan import allocation, kpis, support, tables, tickets
+from mmlib.stock_loan import _csv_tables, allocation, kpis, support, tables, tickets
 from mmlib.stock_loan._tomorrow import tomorrow
 
+FILES = ("tickets.csv", "kpis.csv", "forecast.csv", "report.html")
 GROUPS = {"book": [], "bucket": ["bucket"], "pool": ["pool_id"], "client": ["client_id"]}
-NEVER = 1e9  #: bp a year: no fee changes by as much
 HEAT_NAMES, HEAT_DAYS, CHANGES = 25, 30, 12  #: names and trade dates of the heat map, names in "what changed"
+LETTERS = 16  #: of a name that a picture has room for
 
 _STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:56rem;margin:auto;padding:1rem;color:#222}
 table{border-collapse:collapse;font-size:.85rem;display:block;overflow-x:auto}
@@ -61,8 +62,7 @@ def write(
     turnover_cost : float
         Cost of opening or closing a loan, bp of its value, >= 0.
     rerate : float
-        Smallest change of a fee that is worth a ticket, bp a year, >= 0. Where one pool of unknown kind stands for
-        all lenders no fee is changed: the pool's fee is the average of what the lenders of a name get, and no offer.
+        Smallest change of a fee that is worth a ticket, bp a year, >= 0, as in `tickets.table`.
     shortage, excess : float
         What a dollar of tomorrow's demand not borrowed for costs, and one borrowed for nothing, bp a year, > 0.
 
@@ -83,11 +83,14 @@ def write(
     nonnegative("rerate", rerate, "bp a year")
     problem = allocation.problem(book, date, turnover_cost=turnover_cost)
     date = pd.Timestamp(date)
-    rerate = NEVER if _one_lender(book) else rerate
     folder.parent.mkdir(parents=True, exist_ok=True)
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
-    temporary = Path(tempfile.mkdtemp(prefix=".mmlib-", dir=folder.parent))  # before the work: it may be forbidden
+    for name in FILES:
+        if (folder / name).is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(folder / name))
+    near = folder if folder.is_dir() else folder.parent  # on the device of the folder, which may be a mount point
+    temporary = Path(tempfile.mkdtemp(prefix=".mmlib-", dir=near))  # before the work: it may be forbidden
     try:
         solution = tickets.whole(allocation.round_lots(allocation.solve(problem)))
         found = tickets.table(book, date, solution, rerate)
@@ -96,11 +99,13 @@ def write(
         ahead = tomorrow(book, date, solution, shortage=shortage, excess=excess)
         text = page(book, date, solution, found, steps, day, ahead)
         tickets.write(found, temporary / "tickets.csv")
+        _csv_tables.refuse_formulas(day.reset_index(), ["name"], "kpis.csv")
+        _csv_tables.refuse_formulas(ahead.reset_index(), ["security"], "forecast.csv")
         day.to_csv(temporary / "kpis.csv", lineterminator="\n")
         ahead.to_csv(temporary / "forecast.csv", lineterminator="\n", float_format="%.2f")
         (temporary / "report.html").write_text(text, encoding="utf-8", newline="")
         folder.mkdir(exist_ok=True)
-        for name in ("tickets.csv", "kpis.csv", "forecast.csv", "report.html"):
+        for name in FILES:
             os.replace(temporary / name, folder / name)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -151,7 +156,7 @@ def page(
         f" else brings {_returned_only(found):,.0f}.",
         f"{len(found)} tickets: " + ", ".join(f"{n} {kind}" for kind, n in counts.items()) + "; in tickets.csv.",
     ]
-    if _one_lender(book):
+    if tickets.one_lender(book):
         lines.append(
             "The files name no lenders: a pool's fee is the average of a name's loans, so no ticket changes a fee or"
             " moves a loan from one lender to another."
@@ -210,11 +215,6 @@ def _ahead(ahead):
     return [f"<p>{text} Shares; 5 %, 50 % and 95 % of demand.</p>", table]
 
 
-def _one_lender(book):
-    """Whether one pool stands for all lenders."""
-    return len(book.pools) == 1 and (book.pools["pool_type"] == "unknown").all()
-
-
 def _returned_only(found):
     """What the returns of loans at no fee bring, dollars a day: the simplest rule."""
     return found.loc[(found["ticket"] == "return") & (found["loan_fee"] == 0), "dollars_a_day"].sum()
@@ -222,19 +222,23 @@ def _returned_only(found):
 
 def pictures(book: tables.Book, date: pd.Timestamp, solution: allocation.Solution, steps: pd.Series) -> list:
     """What a desk looks at: (title, alt text, Figure) of each picture."""
+    waterfall = "Waterfall of dollars a day from today's loans to the best allocation"
+    flows = "Value of the best allocation, pools left, clients right"
     with mpl.rc_context():
         plotting.style()
         return [
-            (
-                "Today to best",
-                "Waterfall of dollars a day from today's loans to the best allocation",
-                _waterfall(steps),
-            ),
+            ("Today to best", waterfall, _waterfall(steps)),
             ("Where utilisation is", *_heat(book, date)),
             ("The scarcest name", *_ladder(solution)),
-            ("From pool to client", "Value of the best allocation, pools left, clients right", _flows(solution)),
+            ("From pool to client", flows, _flows(solution)),
             ("What changed since yesterday", *_changes(book, date)),
         ]
+
+
+def _labels(names):
+    """Names as a picture writes them: cut to its room, and `$` a letter, no mathematics."""
+    cut = (name if len(name) <= LETTERS else f"{name[: LETTERS - 1]}…" for name in map(str, names))
+    return [name.replace("$", r"\$") for name in cut]
 
 
 def _picture(title, alt, figure):
@@ -276,7 +280,7 @@ def _heat(book, date):
     figure = Figure(figsize=(7, 4.5))
     ax = figure.subplots()
     image = ax.imshow(daily.loc[names], aspect="auto", cmap="cividis_r", vmin=0, vmax=1, interpolation="nearest")
-    ax.set_yticks(range(len(names)), names, fontsize=8)
+    ax.set_yticks(range(len(names)), _labels(names), fontsize=8)
     step = max(1, daily.shape[1] // 5)
     ax.set_xticks(range(0, daily.shape[1], step), [f"{d:%d %b}" for d in daily.columns[::step]])
     ax.set(xlabel="trade date", ylabel="name")
@@ -315,7 +319,7 @@ def _flows(solution):
     figure = Figure(figsize=(7, 4))
     ax = figure.subplots()
     if used.any():
-        plotting.flow(ax, millions[used], np.array(p.pools)[used], p.clients)
+        plotting.flow(ax, millions[used], _labels(np.array(p.pools)[used]), _labels(p.clients))
     ax.set(xlabel="million dollars")
     return figure
 
@@ -327,7 +331,8 @@ def _changes(book, date):
     change = change.reindex(change.abs().sort_values(ascending=False, kind="stable").index[:CHANGES])
     figure = Figure(figsize=(7, 3.2))
     ax = figure.subplots()
-    ax.bar(change.index, change, color=[plotting.COLOURS[2 if v > 0 else 1] for v in change])
+    ax.bar(range(len(change)), change, color=[plotting.COLOURS[2 if v > 0 else 1] for v in change])
+    ax.set_xticks(range(len(change)), _labels(change.index))
     ax.axhline(0, color="black", linewidth=0.8)
     ax.set(ylabel="million dollars")
     ax.tick_params(axis="x", labelsize=9, labelrotation=60)

@@ -36,6 +36,14 @@ OTHER = {
     "stock_loan/rehypothecation": {"debit_scale": 0.4},
 }
 
+ENDS = [
+    ("market_making/avellaneda_stoikov", {"gamma": 1.0, "paths": 5000}),
+    ("market_making/beyond_exponential", {"gamma": 1.0, "k": 10.0, "sigma": 1.0, "max_inventory": 8}),
+    ("market_making/glft", {"steps": 1}),
+    ("market_making/strategies", {"steps": 1, "paths": 4000, "few_paths": 200}),
+    ("market_making/ticks", {"max_inventory": 7}),
+]
+
 each_chapter = pytest.mark.parametrize("name", CHAPTERS)
 
 
@@ -68,6 +76,15 @@ def test_a_chapter_runs_with_other_parameters_from_another_folder(name, tmp_path
     committed, found = results(file(name)), results("out.ipynb")
     assert found.keys() == committed.keys()
     assert found != committed
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize(("name", "end"), ENDS, ids=[name for name, _ in ENDS])
+def test_a_chapter_holds_at_the_ends_of_its_documented_ranges(name, end, tmp_path, monkeypatch):
+    """Each end is stated in the comment of the parameter; the chapter's own checks must hold there too."""
+    monkeypatch.chdir(tmp_path)
+    papermill.execute_notebook(str(file(name)), "out.ipynb", end, progress_bar=False)
+    assert results("out.ipynb").keys() == results(file(name)).keys()
 
 
 @each_chapter
