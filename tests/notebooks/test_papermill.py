@@ -20,10 +20,10 @@ CHAPTERS = sorted(str(path.relative_to(NOTEBOOKS).with_suffix("")) for path in N
 OTHER = {
     "market_making/avellaneda_stoikov": {"gamma": 0.2, "paths": 5000, "seed": 8},
     "market_making/beyond_exponential": {"gamma": 0.2, "steps": 40, "max_inventory": 10},
-    "market_making/cartea_jaimungal": {"A": 2.0, "phi": 3e-4, "max_inventory": 5},
-    "market_making/glft": {"gamma": 0.02, "sigma": 0.2, "steps": 50, "max_inventory": 20},
+    "market_making/cartea_jaimungal": {"A": 100.0, "phi": 0.4, "max_inventory": 5},
+    "market_making/glft": {"gamma": 0.2, "sigma": 1.5, "steps": 50, "max_inventory": 20},
     "market_making/hjb_numerics": {"gamma": 0.2, "max_inventory": 6, "coarsest": 10},
-    "market_making/liquidation": {"sigma": 0.4, "gamma": 0.02, "inventory": 4, "seed": 8},
+    "market_making/liquidation": {"sigma": 1.5, "gamma": 0.05, "inventory": 4, "seed": 8},
     "market_making/strategies": {"gamma": 0.05, "steps": 50, "paths": 4000, "few_paths": 200, "seed": 8},
     "market_making/ticks": {"phi": 0.4, "tick": 0.4, "max_inventory": 3, "obliged": 1},
     "stock_loan/allocation": {"capital_share": 0.6, "seed": 8},
