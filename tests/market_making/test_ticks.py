@@ -140,6 +140,15 @@ def test_it_is_the_best_of_all_tables_on_a_small_grid(market, mid, rules):
     assert stationary_gain(market, q, found.quotes.bid[0], found.quotes.ask[0], 0.2) == pytest.approx(found.value)
 
 
+@pytest.mark.parametrize("offsets", [(0, 1), (5, 7)], ids=["largest", "smallest"])
+def test_an_end_of_the_offsets_that_binds_is_not_passed(offsets):
+    """Free quotes lie between 1 and 5 ticks: brute force within the range, and no distance outside it."""
+    found = ticks.solve(MARKET, phi=0.2, tick=0.25, horizon=1.0, max_inventory=1, offsets=offsets)
+    assert found.value == pytest.approx(brute_force(MARKET, 0.2, 0.25, offsets), rel=1e-12)
+    shown = np.concatenate([side[~np.isnan(side)] for side in (found.quotes.bid, found.quotes.ask)])
+    assert 0.25 * offsets[0] <= shown.min() and shown.max() <= 0.25 * offsets[1]
+
+
 @pytest.mark.parametrize("tick", [0.1, 0.25])
 def test_when_only_the_grid_binds_it_is_policy_iteration(tick):
     """Howard's iteration of `hjb` over the same distances, with xi = 0 and phi = gamma sigma²/2: its own kernel."""
