@@ -32,6 +32,7 @@ from queue import Queue
 
 import pytest
 
+os.environ["NUMBA_THREADING_LAYER"] = "workqueue"  # OpenMP ends a forked process that uses it
 ROOT = Path(__file__).resolve().parents[1]
 
 SIGNS = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.Pow: ast.Mult}

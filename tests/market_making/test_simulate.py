@@ -675,6 +675,7 @@ def test_the_summary_gives_each_quantity_with_its_standard_error():
         ({"seed": -1}, r"seed must be an integer and >= 0 .*; got -1"),
         ({"seed": 1.5}, r"seed must be an integer .*; got 1.5"),
         ({"seed": None}, r"seed must be an integer .*; got None"),
+        ({"seed": 2**63}, r"seed must be an integer and >= 0 and <= 9223372036854775807 .*; got 9223372036854775808"),
         ({"seed": 2**64}, r"seed must be an integer .*; got 18446744073709551616"),
         ({"scheme": "euler"}, r"scheme must be one of 'bernoulli', 'continuous'; got 'euler'"),
         ({"inventory": 31}, r"inventory must be one of -30, ..., 30 .*; got 31"),
@@ -686,6 +687,14 @@ def test_the_summary_gives_each_quantity_with_its_standard_error():
 def test_a_bad_argument_is_refused_with_its_name_value_and_rule(options, message):
     with pytest.raises(ValueError, match=message):
         simulate.run(AS, AS_QUOTES, **options)
+
+
+def test_what_is_not_given_is_100_000_paths_of_seed_7_in_steps_from_nothing_held():
+    quotes = Quotes([0.0], [-1, 0, 1], 0.2, 0.2, 0.5, limit=1)
+    bare = simulate.run(Market(1.0, 1.0, 1.0), quotes)
+    full = simulate.run(Market(1.0, 1.0, 1.0), quotes, 100_000, 7, "bernoulli", 0, 0.0, True, 0)
+    assert np.ptp(bare.inventory) == 2 and not np.isnan(bare.drawdown).any() and bare.sample is None
+    np.testing.assert_array_equal(bare.profit, full.profit)
 
 
 def test_a_step_too_long_for_the_bernoulli_scheme_is_refused_with_the_smallest_number_that_works():
