@@ -53,6 +53,7 @@ def test_spread_and_sizes_weighted_by_time(copies, which, spread, sizes):
         assert (mean["ask_size"], mean["bid_size"]) == pytest.approx(sizes, rel=5e-5)
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize(
     ("which", "every", "volatility", "spread"),
     [
@@ -69,6 +70,7 @@ def test_the_chapter_of_events(copies, tmp_path, which, every, volatility, sprea
     assert found["not_explained"] == 0
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize(
     ("which", "parameters", "expected"),
     [
@@ -92,6 +94,7 @@ def test_the_chapter_of_calibration(copies, tmp_path, which, parameters, expecte
     assert found["k_ask_fixed_10s"] < 0.6 * found["k_ask"]
 
 
+@pytest.mark.deep
 def test_the_chapter_of_replay_on_a_real_day(copies, tmp_path):
     """What the chapter's text says of Amazon: promised 15,050, lost 7,870 and 8,150, and the mid's 5.4 cents.
 
@@ -104,6 +107,7 @@ def test_the_chapter_of_replay_on_a_real_day(copies, tmp_path):
     assert found["front"] == pytest.approx(-8_150, abs=10)
 
 
+@pytest.mark.deep
 def test_the_chapter_of_replay_on_a_capture(copies, tmp_path):
     found = results("replay", tmp_path, data=str(copies["btc"]), low=5.5, high=30.5, order=0.01)
     assert found["model"] > 0 > found["back"]
