@@ -158,7 +158,27 @@ def test_the_informed_by_bayes_on_the_two_laws():
 def test_signs_that_alternate_or_do_not_vary():
     found = toxicity.sign_autocorrelation(tape([1] * 9, [1, -1] * 4 + [1]), (1, 2, 7, 8, 9))
     assert found.tolist() == pytest.approx([-1, 1, -1, np.nan, np.nan], nan_ok=True)
-    assert np.isnan(toxicity.sign_autocorrelation(tape([1] * 9, [1] * 9), (1,))).all()
+    for signs in ([1] * 4, [-1, 1, 1, 1], [1, 1, 1, -1]):
+        assert np.isnan(toxicity.sign_autocorrelation(tape([1] * 4, signs), (1,))).all()
+
+
+def test_markouts_are_the_moves_after_each_aggressor(flow):
+    """Fill by fill on the book's own rows; a synthetic aggressor's fills share a time."""
+    few = flow.iloc[:1500]
+    times, values = zip(*mids(few), strict=True)
+    expected = {}
+    for t, side, kind in few[["time_ns", "side", "kind"]].itertuples(index=False):
+        if kind == EXECUTE and (t, side) not in expected:
+            before = values[bisect_right(times, (t - 1) / 1e9) - 1]
+            later = [values[bisect_right(times, t / 1e9 + s) - 1] for s in (1, 20)]
+            known = [t / 1e9 + s <= times[-1] for s in (1, 20)]
+            expected[t, side] = [-side * (y - before) if k else float("nan") for y, k in zip(later, known, strict=True)]
+    found = toxicity.markout(few, (1, 20))
+    assert list(zip(found["time_ns"].tolist(), (-found["sign"]).tolist(), strict=True)) == list(expected)
+    assert found[["move_1s", "move_20s"]].to_numpy() == pytest.approx(
+        np.array(list(expected.values())), abs=1e-12, nan_ok=True
+    )
+    assert found["move_20s"].isna().any()
 
 
 def test_draws_of_blocks_have_the_kernel_of_two_seconds_and_no_k_without_a_second_bin(flow):
