@@ -39,8 +39,8 @@ def step_length(market, horizon, steps):
     dt = positive("horizon", horizon, "end of trading, time") / steps
     if market.A * dt > 1:
         raise ValueError(
-            f"steps must be >= {int(np.ceil(market.A * horizon))}, so that the fill probability A·dt at the mid is <= 1;"
-            f" got {steps}, A·dt = {market.A * dt:.4g}"
+            f"steps must be >= {int(np.ceil(market.A * horizon))}, so that the fill probability A·dt at the mid is"
+            f" <= 1; got {steps}, A·dt = {market.A * dt:.4g}"
         )
     return dt
 
@@ -191,13 +191,17 @@ def best(rule, after, dt, low=-np.inf, high=np.inf):
     raise ValueError(f"the best bid and ask of a step have not settled in {ROUNDS} rounds; steps must be more")
 
 
-def jointly_concave(penalty, U):
-    """Where a step is jointly concave in (pb, pa), so that answers that settle are its maximum; shape of U.
+def jointly_concave(penalty, U, dt):
+    """Where a step is jointly concave in the (pb, pa) that can be best, so that settled answers are its maximum.
 
-    p (ln(A dt/p)/k + …) has second derivative −1/(k p) and the mixed one is c: concave where k |c| √(pb pa) < 1.
+    p (δ(p) + …) has second derivative −1/(k p), the mixed one is c: concave where k |c| √(pb pa) < 1. Whatever pa, the
+    best bid is at least 1/k + fee − max(U(q+1) − U(q), U(q) − U(q−1)) away, which bounds pb; and likewise pa.
     """
-    up, down = neighbours(U)
-    return penalty.market.k * np.abs(quoted(2 * U - up - down)) < 1
+    market, (up, down) = penalty.market, neighbours(U)
+    rise, fall = np.fmax(up - U, U - down), np.fmax(down - U, U - up)
+    nearest = np.log(market.A * dt) / market.k
+    most = [probability(market, np.maximum(1 / market.k + market.fee - gain, nearest), dt) for gain in (rise, fall)]
+    return market.k * np.abs(quoted(2 * U - up - down)) * np.sqrt(most[0] * most[1]) < 1
 
 
 def bound_apart(penalty, U, dt):

@@ -1,5 +1,7 @@
 """Gymnasium's faces of the chain: one environment, and many on one compiled kernel."""
 
+from typing import ClassVar
+
 import gymnasium
 import numpy as np
 from gymnasium.spaces import Box
@@ -31,8 +33,8 @@ class MarketMakingEnv(gymnasium.Env):
     gamma, phi, alpha
         The objective, as in `environment.optimum`.
     low, high : float, optional
-        Ends of the action box (of the half-spread for "spread_skew", whose skew is in ±high), price; by default 0 … 3/k,
-        for residuals ±1/k, for "gamma" k/1000 … 3k.
+        Ends of the action box (of the half-spread for "spread_skew", whose skew is in ±high), price; by default
+        0 … 3/k, for residuals ±1/k, for "gamma" k/1000 … 3k.
     base : Quotes, optional
         What residual actions are added to.
     scale : float, optional
@@ -45,7 +47,7 @@ class MarketMakingEnv(gymnasium.Env):
         box.
     """
 
-    metadata = {"render_modes": []}
+    metadata: ClassVar = {"render_modes": []}
     render_mode = None
 
     def __init__(self, market, *, horizon, steps, max_inventory, **options):

@@ -74,18 +74,27 @@ class Rules:
     def _box(self):
         """The box of an action, two arrays; by default half-spreads and distances to 3/k, γ from k/1000 to 3k."""
         k = self.market.k
-        spans = {"distances": (0.0, 3 / k), "spread_skew": (0.0, 3 / k), "residual": (-1 / k, 1 / k), "gamma": (k / 1000, 3 * k)}
+        spans = {
+            "distances": (0.0, 3 / k),
+            "spread_skew": (0.0, 3 / k),
+            "residual": (-1 / k, 1 / k),
+            "gamma": (k / 1000, 3 * k),
+        }
         low, high = spans[self.actions]
         low = number("low", low if self.low is None else self.low, "least action")
         high = number("high", high if self.high is None else self.high, "largest action")
         if not low < high or (self.actions == "gamma" and low <= 0):
-            raise ValueError(f"low must be below high{' and > 0' * (self.actions == 'gamma')}; got {low!r} and {high!r}")
+            raise ValueError(
+                f"low must be below high{' and > 0' * (self.actions == 'gamma')}; got {low!r} and {high!r}"
+            )
         if (self.base is None) == (self.actions == "residual"):
             raise ValueError("base must be given for residual actions, and for no others: the Quotes they are added to")
         if self.base is not None:
             chain = (self.steps, 2 * self.max_inventory + 1)
             if not isinstance(self.base, Quotes) or self.base.bid.shape != chain or self.base.horizon != self.horizon:
-                raise ValueError(f"base must be Quotes of this chain, (steps, inventories) = {chain}; got {self.base!r}")
+                raise ValueError(
+                    f"base must be Quotes of this chain, (steps, inventories) = {chain}; got {self.base!r}"
+                )
         if self.actions == "spread_skew":
             return np.array([low, -high]), np.array([high, high])
         return (np.full(1 if self.actions == "gamma" else 2, end) for end in (low, high))
@@ -113,7 +122,9 @@ class Rules:
         if self.actions == "gamma":
             return tanh_law(self.market, actions[:, 0], self.horizon - self.times[i], inventory)
         at = inventory + self.max_inventory
-        return _bellman.quoted(self.base.bid[i, at]) + actions[:, 0], _bellman.quoted(self.base.ask[i, at]) + actions[:, 1]
+        return _bellman.quoted(self.base.bid[i, at]) + actions[:, 0], _bellman.quoted(self.base.ask[i, at]) + actions[
+            :, 1
+        ]
 
 
 def tanh_law(market, gamma, tau, q):

@@ -97,9 +97,9 @@ class Bracket(NamedTuple):
     bound : float
         Upper bound of the optimum, currency.
     proven : bool
-        Whether each step's best answers are known to be its global maximum, as the bound needs: for the penalty where
-        k |2U(q) − U(q+1) − U(q−1)| < 1 everywhere, which makes a step jointly concave in its two probabilities. Where
-        that fails the bound takes each side's best for itself, and is wide. Under CARA it is not decided: False.
+        Whether each step's best answers are known to be its global maximum, as the bound needs: under the penalty where
+        a step is jointly concave in the two fill probabilities that can be best. Where it is not known, the bound takes
+        each side's best for itself, and is wide. Under CARA it is not decided: False.
     """
 
     value: float
@@ -140,7 +140,7 @@ def bracket(market, quotes, *, gamma=None, phi=None, alpha=0.0, inventory=0) -> 
         improved = rule.currency(rule.step(after, *_bellman.best(rule, after, dt), dt))
         if phi is not None:
             loose = _bellman.bound_apart(rule, after, dt)
-            concave = _bellman.jointly_concave(rule, after)
+            concave = _bellman.jointly_concave(rule, after, dt)
             improved, proven = np.where(concave, improved, loose), proven and bool(np.all(concave))
         residual += max(float(np.max(improved - rule.currency(value[i]))), 0.0)
     start = float(rule.currency(value[0])[at])

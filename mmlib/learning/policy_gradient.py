@@ -20,6 +20,7 @@ the chain rule:
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from scipy.optimize import minimize
@@ -124,9 +125,7 @@ def law(market, *, horizon, steps, max_inventory, gamma=None, phi=None, alpha=0.
     def pull(x, by_bid, by_ask):
         by_lean = by_bid * bid_lean - by_ask * ask_lean
         tanh = np.tanh(x[2] * tau)
-        return np.array(
-            [np.sum(by_bid + by_ask), np.sum(by_lean * tanh), np.sum(by_lean * x[1] * tau * (1 - tanh**2))]
-        )
+        return np.array([np.sum(by_bid + by_ask), np.sum(by_lean * tanh), np.sum(by_lean * x[1] * tau * (1 - tanh**2))])
 
     start = np.array([1 / market.k, 0.0, 1 / horizon])
     return _climb(policy, pull, start, market, times, q, horizon, dict(gamma=gamma, phi=phi, alpha=alpha))
@@ -219,7 +218,7 @@ def network(
     inputs = np.stack([t.ravel(), held.ravel()], 1)
     rng = np.random.default_rng(integer("seed", seed, least=0, meaning="seed of the first weights"))
     sizes = (2, width, width, 2)
-    weights = [rng.standard_normal((a, b)) / np.sqrt(a) for a, b in zip(sizes, sizes[1:], strict=False)]
+    weights = [rng.standard_normal((a, b)) / np.sqrt(a) for a, b in pairwise(sizes)]
     weights[-1] *= 0.1
     biases = [np.zeros(b) for b in sizes[1:]]
     parameters = [*weights, *biases]
