@@ -15,10 +15,13 @@ def desk(
         "report"
     ),
     rerate: Annotated[float, typer.Option(help="Smallest change of a fee worth a ticket, bp a year.")] = 1.0,
+    shortage: Annotated[float, typer.Option(help="Cost of a dollar of tomorrow's demand too few, bp a year.")] = 300.0,
+    excess: Annotated[float, typer.Option(help="Cost of a dollar borrowed for nothing, bp a year.")] = 60.0,
 ) -> None:
-    """Write the morning report of a stock-loan desk: tickets.csv, kpis.csv and report.html.
+    """Write the morning report of a stock-loan desk: tickets.csv, kpis.csv, forecast.csv, report.html.
 
-    The tickets turn the loans of the day's close into its best allocation. The page needs no network.
+    The tickets turn the loans of the day's close into its best allocation; tomorrow's demand
+    and what to borrow for it are printed too. The page needs no network.
     """
     with by_signal():
         try:
@@ -30,9 +33,29 @@ def desk(
         except (ValueError, ImportError) as error:
             refuse(str(error))
         try:
-            found = report.write(book, date or book.dates[-1], output, rerate=rerate)
+            found = report.write(book, date or book.dates[-1], output, rerate=rerate, shortage=shortage, excess=excess)
         except OSError as error:
             refuse(f"cannot write {output}: {error.strerror or error}")
         except (ValueError, ImportError) as error:
             refuse(str(error))
-    typer.echo(f"written: {found}, tickets.csv, kpis.csv")
+    typer.echo(_ahead(found.with_name("forecast.csv")))
+    typer.echo(f"written: {found}, tickets.csv, kpis.csv, forecast.csv")
+
+
+def _ahead(path: Path) -> str:
+    """Tomorrow's demand and pre-borrow of the five names that need most."""
+    import pandas as pd
+
+    table = pd.read_csv(path, keep_default_na=False, na_values={"low": [""]})
+    table = table[table["error"] == ""]
+    if table.empty:
+        return "tomorrow's demand is not forecast: it takes 30 days with locates"
+    total = f"{table['dollars'].sum():,.0f} dollars"
+    lines = [f"tomorrow, shares: demand (90 % interval), free, to borrow ({total} in all)"]
+    table = table[table["pre_borrow"] > 0]
+    for row in table.sort_values("dollars", ascending=False, kind="stable").head(5).itertuples():
+        lines.append(
+            f"  {row.security:8s}{row.median:10,.0f} ({row.low:,.0f} to {row.high:,.0f}){row.free:12,.0f}"
+            f"{row.pre_borrow:10,.0f}"
+        )
+    return "\n".join(lines)

@@ -8,10 +8,8 @@ a finished run: whole, with the mode of the file that was there, and through a l
 import json
 import logging
 import os
-import stat
 import sys
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,11 +17,9 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from mmlib.cli import notebooks
+from mmlib.cli import files, notebooks
 from mmlib.cli.ending import by_signal, did_you_mean, refuse, unbroken
 from mmlib.cli.notebooks import Parameter
-
-_OPTIONS = ("-p", "--parameter", "-o", "--output", "--html", "--help")
 
 
 class Command(TyperCommand):
@@ -32,26 +28,27 @@ class Command(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Arguments with every `-p NAME VALUE` joined; a mistake is refused in one line."""
         joined, rest = [], iter(args)
+        options = {"--help", *(option for parameter in self.params for option in parameter.opts if option[0] == "-")}
         for token in rest:
             if token in ("-p", "--parameter"):
-                token = _joined(next(rest, None), next(rest, None))
+                token = _joined(options, next(rest, None), next(rest, None))
             elif token.startswith("--parameter="):
-                token = _joined(token.removeprefix("--parameter="), next(rest, None))
+                token = _joined(options, token.removeprefix("--parameter="), next(rest, None))
             elif token.startswith("-p"):
-                token = _joined(token.removeprefix("-p"), next(rest, None))
+                token = _joined(options, token.removeprefix("-p"), next(rest, None))
             joined.append(token)
         try:
             return super().parse_args(ctx, joined)
         except Exception as error:  # click's UsageError, of which typer may have a copy of its own
             if not hasattr(error, "format_message"):
                 raise
-            refuse(f"{error.format_message().rstrip('.')}; see mmlib run --help")
+            refuse(f"{error.format_message().rstrip('.')}; see mmlib {ctx.info_name} --help")
 
 
-def _joined(name: str | None, value: str | None) -> str:
+def _joined(options: set[str], name: str | None, value: str | None) -> str:
     if name is not None and "=" in name:
         refuse(f"-p takes a NAME and a VALUE, as in -p {name.replace('=', ' ', 1)}; got {name!r}")
-    if name is None or value is None or value in _OPTIONS:
+    if name is None or value is None or value in options:
         refuse("-p takes a NAME and a VALUE" + (f"; got {name} and no value" if name else ""))
     return f"--parameter={name}\0{value}"
 
@@ -78,7 +75,7 @@ def run(
     output = Path(path.name) if output is None else output
     if output.suffix != ".ipynb":
         refuse(f"OUT must end in .ipynb; got {str(output)!r}")
-    files = {file: _target(file, path) for file in ([output, output.with_suffix(".html")] if html else [output])}
+    targets = {file: _target(file, path) for file in ([output, output.with_suffix(".html")] if html else [output])}
     with by_signal():
         executed = execute(name, path, notebook, given)
         import nbformat
@@ -91,12 +88,12 @@ def run(
 
             texts[output.with_suffix(".html")] = page(executed, name)
     with unbroken():
-        _save({files[file]: text for file, text in texts.items()})
+        files.save({targets[file]: text.encode() for file, text in texts.items()})
     results = read_results(executed)
     width = max(map(len, results), default=0)
     for result, value in results.items():
         typer.echo(f"{result:{width}}  {shown(value)}")
-    typer.echo(f"written: {', '.join(map(str, files))}")
+    typer.echo(f"written: {', '.join(map(str, targets))}")
 
 
 def values(chapter: str, parameters: list[Parameter], pairs: list[str]) -> dict[str, Any]:
@@ -147,62 +144,13 @@ def _alike(value: object, default: object) -> bool:
 
 
 def _target(file: Path, notebook: Path) -> Path:
-    """The file that `file` is or, being a link, leads to; refused if it may not be written."""
-    if not os.path.isdir(file.parent):
-        refuse(f"cannot write {file}: its folder does not exist")
-    try:
-        file.stat()
-    except FileNotFoundError:
-        pass
-    except OSError as error:  # links in a circle, a name too long
-        refuse(f"cannot write {file}: {error.strerror}")
-    target = file.resolve()
-    if target.is_dir():
-        refuse(f"cannot write {file}: it is a folder")
+    """The file that `file` is or leads to; refused if it may not be written, or is a chapter."""
+    target = files.target(file)
     if target == notebook:
         refuse(f"{file} is the notebook to run; name another file with -o")
     if notebooks.NOTEBOOKS in target.parents:
         refuse(f"{file} would lie among the book's chapters; name a file elsewhere with -o")
-    if target.exists() and not os.access(target, os.W_OK):
-        refuse(f"cannot write {file}: it is write-protected")
-    try:
-        handle, name = tempfile.mkstemp(prefix=".mmlib-", dir=target.parent)  # only to see that it can be done
-        os.close(handle)
-        os.unlink(name)
-    except OSError as error:
-        refuse(f"cannot write {file}: {error.strerror}")
     return target
-
-
-def _save(texts: Mapping[Path, str]) -> None:
-    """Write all files or none: beside themselves first, then each in the place and with the mode of the old one."""
-    written: dict[Path, str] = {}
-    file = None
-    try:
-        for file, text in texts.items():
-            handle, written[file] = tempfile.mkstemp(prefix=".mmlib-", dir=file.parent)
-            with open(handle, "w", encoding="utf-8") as stream:
-                stream.write(text)
-                stream.flush()
-                os.fsync(handle)
-            os.chmod(written[file], _mode(file))
-        for file, temporary in list(written.items()):
-            os.replace(temporary, file)
-            del written[file]
-    except OSError as error:
-        refuse(f"cannot write {file}: {error.strerror}", code=1)
-    finally:
-        for temporary in written.values():
-            os.unlink(temporary)
-
-
-def _mode(file: Path) -> int:
-    """The mode that `file` has, or that a new file gets."""
-    if file.exists():
-        return stat.S_IMODE(file.stat().st_mode)
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return 0o666 & ~mask
 
 
 @contextmanager

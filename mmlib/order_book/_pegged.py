@@ -173,7 +173,7 @@ def intensity(
     hits = hits[
         (hits["side"] == sign) & (hits["time_ns"] >= round(begin * 1e9)) & (hits["time_ns"] < round(finish * 1e9))
     ]
-    number_of, bins = _bins(hits["depth"].to_numpy(), low, high, step)
+    number_of, bins = binned(hits["depth"].to_numpy(), low, high, step)
     inside = number_of >= 0
     j = number_of[inside]
     rate = np.bincount(j, minlength=bins + 1)[::-1].cumsum()[::-1] / span
@@ -196,7 +196,7 @@ def pooled(
     begin, finish = period(events, start, end)
     hits = aggressors(events)
     hits = hits[(hits["time_ns"] >= round(begin * 1e9)) & (hits["time_ns"] < round(finish * 1e9))]
-    j, bins = _bins(hits["depth"].to_numpy(), low, high, step)
+    j, bins = binned(hits["depth"].to_numpy(), low, high, step)
     A, k = _fit(j[j >= 0], bins, low, step, finish - begin)
     return 0.5 * A, k
 
@@ -214,7 +214,7 @@ def _whole(price):
     return np.rint(np.asarray(price, float) * _SCALE)
 
 
-def _bins(depth, low, high, step):
+def binned(depth, low, high, step):
     """Number of each depth's bin (−1 below `low`, `bins` from `high` on), and how many bins there are."""
     low_, high_, step_ = (_whole(2 * positive(name, value, "price")) for name, value in
                           (("low", low), ("high", high), ("step", step)))  # fmt: skip

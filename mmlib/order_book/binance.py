@@ -30,6 +30,8 @@ from mmlib.order_book import _cache
 from mmlib.order_book._archive import table
 from mmlib.order_book.events import ASK, BID, COLUMNS, DEPTH, SNAPSHOT, TOUCH, TRADE, EventError, book_columns
 
+#: A capture of the first half of the synthetic hour; `synthetic.SAMPLE` has its truth.
+SAMPLE = str(Path(__file__).parents[2] / "data/order_book/synth_20260105.gz")
 MOST = 4_000_000_000  #: bytes that a file may unpack to
 
 

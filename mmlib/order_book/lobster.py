@@ -18,6 +18,8 @@ from mmlib.order_book import _cache
 from mmlib.order_book._kernels.digits import WHY, count_lines, parse
 from mmlib.order_book.events import COLUMNS, CROSS, HALT, PRICE_UNIT, EventError, book_columns, levels
 
+#: A synthetic hour, a zip of one message and one order-book file; `synthetic.SAMPLE` has its truth.
+SAMPLE = str(Path(__file__).parents[2] / "data/order_book/SYNTH_2026-01-05_34200000_37800000_3.zip")
 EMPTY = 9_999_999_999  #: LOBSTER's price of a level that is not there; −EMPTY on the bid side.
 FIELDS = ("time", "type", "order id", "size", "price", "direction")
 NS = 9  # decimals of a second that are kept

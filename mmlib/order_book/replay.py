@@ -24,15 +24,15 @@ the impact of its quotes.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from mmlib.checks import integer, number, positive
+from mmlib.checks import integer, positive
 from mmlib.market_making import Quotes
 from mmlib.order_book._feed import FEED, feed
 from mmlib.order_book._kernels import replay as kernels
+from mmlib.order_book._pay import Report, fills, pay
 
 QUEUES = {"back": kernels.BACK, "power": kernels.POWER, "front": kernels.FRONT}
 _FAULTS = {
@@ -163,125 +163,6 @@ def run(feed: np.ndarray, state: np.ndarray, policy: Callable, *parameters: floa
 def _check_room(state):
     if state["fault"].any():
         raise RuntimeError(f"start must be given more room: {_FAULTS[int(state['fault'].max())]}")
-
-
-def fills(state: np.ndarray, which: int = 0) -> pd.DataFrame:
-    """Fills of a book: time_ns, side (+1 bought), tick, size (lots), mid (half ticks, before), waited_ns, taker."""
-    s = state[which]
-    n = int(s["fills"])
-    return pd.DataFrame(
-        {
-            "time_ns": s["fill_time"][:n],
-            "side": s["fill_side"][:n],
-            "tick": s["fill_tick"][:n],
-            "size": s["fill_size"][:n],
-            "mid": s["fill_mid"][:n],
-            "waited_ns": s["fill_waited"][:n],
-            "taker": s["fill_taker"][:n].astype(bool),
-        }
-    )
-
-
-@dataclass(frozen=True, eq=False)
-class Report:
-    """What a replay earned, and of what; money in currency, spread + markout + holding − fees = profit exactly.
-
-    Attributes
-    ----------
-    profit : float
-        Cash and the position at the last mid, less fees.
-    spread : float
-        Distance of the fills from the mid before them.
-    markout : float
-        What the mid did in `horizon` after the fills, to the position they made: adverse selection where negative.
-    holding : float
-        What it did after that.
-    fees : float
-        Of makers and takers.
-    position : float
-        Units held at the end.
-    fills : DataFrame
-        As `fills`, with `markout` (currency a unit, after `horizon`).
-    path : DataFrame
-        time_ns, profit (currency, before fees), position (units), mid (currency): at each fill and at the end.
-    """
-
-    profit: float
-    spread: float
-    markout: float
-    holding: float
-    fees: float
-    position: float
-    fills: pd.DataFrame
-    path: pd.DataFrame
-
-
-def pay(
-    feed: np.ndarray,
-    state: np.ndarray,
-    *,
-    tick: float,
-    horizon: int = 1_000_000_000,
-    maker_fee: float = 0.0,
-    taker_fee: float = 0.0,
-    which: int = 0,
-) -> Report:
-    """The profit of a book that has run, with m the mid of the exchange just before what filled, s = ±1:
-
-        profit = Σ s (m_i − p_i) + Σ s (m_{i+h} − m_i) + Σ s (m_end − m_{i+h}) − fees,
-
-    in whole half ticks and lots, so that the parts add up exactly.
-
-    Parameters
-    ----------
-    feed, state, which
-        As for `fills`.
-    tick : float
-        Currency, as given to `feed`.
-    horizon : int
-        h of the markout, ns; beyond the end of the data it ends there.
-    maker_fee, taker_fee : float
-        Share of the value traded; negative for a rebate.
-    """
-    h = integer("horizon", horizon, least=0, meaning="ns")
-    fees = {name: number(name, value, "share of the value") for name, value in
-            (("maker_fee", maker_fee), ("taker_fee", taker_fee))}  # fmt: skip
-    done = fills(state, which)
-    bid, ask = kernels.touches(feed, _fresh(feed, state, which))
-    quoted = np.flatnonzero((bid != kernels.NO_BID) & (ask != kernels.NO_ASK))
-    mids, times = (bid + ask)[quoted], feed["ts"][quoted]
-    side, size, price = (done[name].to_numpy() for name in ("side", "size", "tick"))
-    later = mids[np.searchsorted(times, done["time_ns"].to_numpy() + h, side="right") - 1]
-    end, signed, before = mids[-1], side * size, done["mid"].to_numpy()
-    unit = 0.5 * tick * float(state["lot"][which])
-    parts = [int(np.sum(signed * x)) for x in (before - 2 * price, later - before, end - later)]
-    rate = np.where(done["taker"], fees["taker_fee"], fees["maker_fee"])
-    paid = 2 * unit * float(np.sum(rate * price * size))
-    done["markout"] = 0.5 * tick * side * (later - before)
-    held, cash = np.cumsum(signed), -np.cumsum(2 * signed * price)
-    last = int(held[-1]) if len(held) else 0
-    path = pd.DataFrame(
-        {
-            "time_ns": np.append(done["time_ns"], feed["ts"][-1]),
-            "profit": unit * np.append(cash + held * before, sum(parts)),
-            "position": float(state["lot"][which]) * np.append(held, last),
-            "mid": 0.5 * tick * np.append(before, end),
-        }
-    )
-    spread, markout, holding = (unit * part for part in parts)
-    return Report(
-        profit=unit * sum(parts) - paid, spread=spread, markout=markout, holding=holding, fees=paid,
-        position=float(state["lot"][which]) * last, fills=done, path=path,
-    )  # fmt: skip
-
-
-def _fresh(feed, state, which):
-    """A record like that of `state` before its first row."""
-    fresh = np.zeros(1, state.dtype)
-    for name in ("lot", "lowest"):
-        fresh[name] = state[name][which]
-    fresh["bid"], fresh["ask"] = kernels.NO_BID, kernels.NO_ASK
-    return fresh[0]
 
 
 def quoter(quotes: Quotes, tick: float) -> tuple:

@@ -9,6 +9,10 @@ put back at once. Between them orders are added and cancelled, first in first ou
 A Hawkes process (Hawkes 1971) has intensity μ + Σ branching·decay·e^{−decay (t − t_i)} over its own earlier points;
 with μ = (1 − branching)·rate its mean rate is the Poisson one's, and counts over long times have the Fano factor
 1/(1 − branching)². Only the clustering differs.
+
+Takers may know more: after a share `informed` of the aggressors the mid goes a tick their way, an exponential time of
+mean `lag` later, so that the mean move h seconds after one is informed·tick·(1 − e^{−h/lag}). The mid's other moves
+come the less often: its variance stays σ² a second where aggressors are Poisson.
 """
 
 import gzip
@@ -22,6 +26,8 @@ import pandas as pd
 from mmlib.checks import choice, in_interval, integer, nonnegative, positive
 from mmlib.order_book.events import ASK, BID, CANCEL, COLUMNS, DELETE, EXECUTE, SUBMIT, book_columns, levels
 
+#: Arguments of `lobster_events` that made the files in data/order_book.
+SAMPLE = {"sigma": 0.008, "A": 0.25, "k": 30.0, "seconds": 3600.0, "levels": 3, "depth": 12, "churn": 0.2, "seed": 2026}
 _AFTER = 1_000  # ns between an aggressor and what is put back
 
 
@@ -105,6 +111,8 @@ def lobster_events(
     flow: str = "poisson",
     branching: float = 0.6,
     decay: float = 0.5,
+    informed: float = 0.0,
+    lag: float = 1.0,
     start: float = 34_200.0,
     seed: int = 0,
 ) -> pd.DataFrame:
@@ -132,12 +140,19 @@ def lobster_events(
     flow : {"poisson", "hawkes"}
     branching, decay : float
         Of the Hawkes process.
+    informed, lag : float
+        Share of the aggressors whom the mid follows, 0 to 1, and mean time until it does, seconds.
     seed : int
 
     Returns
     -------
     DataFrame
         The columns of `events`, as `lobster.read` gives them; `lobster.write` writes them.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range, or `informed` takers alone would move the mid by more than σ.
     """
     sigma, A, k = nonnegative("sigma", sigma), positive("A", A, "1/s"), positive("k", k, "1/price")
     tick, seconds = positive("tick", tick, "currency"), positive("seconds", seconds)
@@ -147,12 +162,21 @@ def lobster_events(
     middle = round(positive("start_price", start_price) / tick)
     rng = np.random.default_rng(integer("seed", seed, least=0))
     rate = A * np.exp(-k * half * tick)
+    moves = sigma**2 / tick**2
+    most = min(1.0, moves / (2 * rate))  # aggressors of both sides who move the mid as much as sigma does
+    informed, lag = in_interval("informed", informed, 0, most), positive("lag", lag, "seconds")
     times, kinds = [], []
     for side in (ASK, BID):
         own = arrivals(rate, seconds, rng, branching if flow == "hawkes" else 0.0, positive("decay", decay, "1/s"))
         times.append(own)
         kinds.append(np.full(len(own), side))
-    for kind, speed in ((2, sigma**2 / tick**2), (3, nonnegative("churn", churn, "1/s"))):
+        if informed > 0:
+            after = own[rng.random(len(own)) < informed]
+            after = after + rng.exponential(lag, len(after))
+            after = after[after < seconds]
+            times.append(after)
+            kinds.append(np.full(len(after), 4 * side))
+    for kind, speed in ((2, moves - 2 * informed * rate), (3, nonnegative("churn", churn, "1/s"))):
         own = arrivals(speed, seconds, rng)
         times.append(own)
         kinds.append(np.full(len(own), kind))
@@ -168,8 +192,9 @@ def lobster_events(
         for side in (ASK, BID):
             book.submit(round(start * 1e9), side, middle - side * (half + n), size())
     for time, what in zip(stamps.tolist(), what_comes[sorting].tolist(), strict=True):
-        if what == 2:
-            move = 1 if rng.random() < 0.5 else -1  # the side it goes to loses its best level, the other gains one
+        if abs(what) in (2, 4):
+            up = rng.random() < 0.5 if what == 2 else what == 4 * ASK
+            move = 1 if up else -1  # the side it goes to loses its best level, the other gains one
             side = ASK if move == 1 else BID
             book.clear(time, side, middle - side * half)
             middle += move
@@ -199,7 +224,7 @@ def lobster_events(
         frame[name] = np.rint(frame[name] * 1e4) / 1e4 if "price" in name else frame[name].astype(np.int64)
     frame = frame.astype({"time_ns": "int64", "local_ns": "int64", "order_id": "int64", "size": "int64"})
     frame = frame.astype({"kind": "int8", "side": "int8"})
-    frame.attrs["report"] = {"truth": {"sigma": sigma, "A": A, "k": k, "flow": flow}}
+    frame.attrs["report"] = {"truth": {"sigma": sigma, "A": A, "k": k, "flow": flow, "informed": informed}}
     return frame
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -9,6 +10,7 @@ import pandas as pd
 from mmlib import textfiles
 from mmlib.stock_loan._book import TableError
 
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  #: what a spreadsheet takes for the beginning of a formula
 LARGEST = 2**31  #: bytes that a table's CSV file may have: 5,000 names over three years take a tenth of it
 
 
@@ -56,3 +58,13 @@ def read(path: Path, *, ended: bool = True, delimiter: str = ",", encoding: str 
         )
     except pd.errors.ParserError as error:
         raise TableError(f"{path.name}: {error}") from None
+
+
+def refuse_formulas(frame: pd.DataFrame, columns: Sequence[str], file: str) -> None:
+    """TableError if a text in `columns`, about to be written to `file`, begins as a formula does."""
+    for column in columns:
+        if len(bad := frame.loc[frame[column].astype("str").str.startswith(FORMULA), column]):
+            raise TableError(
+                f"{file}: {column} must not begin with =, +, -, @ or a control character, which a spreadsheet would"
+                f" compute; {len(bad)} of {len(frame)} rows bad, first {bad.iloc[0]!r}"
+            )

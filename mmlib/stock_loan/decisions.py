@@ -16,9 +16,15 @@ Value of the stochastic solution and of perfect information are Birge's (1982) a
     terms = decisions.Terms(price=…, fee=…, cost=…, spot=…, spot_limit=…, pool=20_000)
     decisions.solve(terms, demand).quantity        # demand (scenarios, names)
     decisions.compare(terms, demand)               # RP, EEV, VSS, WS, EVPI
+
+**Two stages round the allocation.** Clients, credit and balance sheet are seen by `pre_borrow_for`, one programme with
+the whole `allocation` of every scenario in it; with one client and no such limit it is the sum above.
+
+    decisions.pre_borrow_for(problem, demands, term=["street term"], budget=1e7).quantity
+    decisions.worth(problem, demands, fresh, term=["street term"], budget=1e7)     # VSS and EVPI, out of sample
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -26,8 +32,11 @@ from scipy.special import ndtr, ndtri
 from scipy.stats import t as student
 
 from mmlib import checks
-from mmlib.stock_loan import allocation
+from mmlib.stock_loan._two_stage import PreBorrow, Worth, allocated, pre_borrow_for, worth
 from mmlib.stock_loan.allocation import BP_DAY
+
+__all__ = ["Comparison", "Decision", "PreBorrow", "Terms", "Worth", "allocated", "compare", "income", "level",
+           "lognormal", "pre_borrow", "pre_borrow_for", "ratio_interval", "solve", "vss_interval", "worth"]  # fmt: skip
 
 
 def level(shortage: float, excess: float) -> float:
@@ -252,27 +261,6 @@ def vss_interval(terms: Terms, scenarios, fresh, *, confidence=0.95) -> tuple[fl
     gain = income(terms, chosen, test) - income(terms, plain, test)
     reach = student.ppf((1 + confidence) / 2, len(gain) - 1) * gain.std(ddof=1) / np.sqrt(len(gain))
     return float(gain.mean()), float(gain.mean() - reach), float(gain.mean() + reach)
-
-
-def allocated(problem: allocation.Problem, committed, demands) -> np.ndarray:
-    """What a pre-borrow earns when the whole book is allocated: `allocation.solve` in every scenario, dollars a day.
-
-    Parameters
-    ----------
-    problem : allocation.Problem
-        The day, with its other supply.
-    committed : ndarray, shape (S, K)
-        Shares borrowed on term before demand is known, by security and pool: paid for whether used or not.
-    demands : array_like, shape (n, S, C)
-        Demand by scenario, security and client.
-    """
-    demands = checks.nonnegative("demands", demands, "shares", array=True)
-    shape = np.shape(problem.demand)
-    if np.ndim(demands) != 3 or np.shape(demands)[1:] != shape:
-        raise ValueError(f"demands must have shape (scenarios, {shape[0]}, {shape[1]}); got {np.shape(demands)}")
-    return np.array(
-        [allocation.solve(replace(problem, demand=each, committed=np.asarray(committed))).value for each in demands]
-    )
 
 
 def _demand(terms, demand):

@@ -7,18 +7,19 @@ The buckets of Syntetos, Boylan & Croston (2005) part series by the mean interva
 squared coefficient of variation of their sizes (0.49).
 """
 
-from itertools import pairwise
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from scipy import stats
 
 from mmlib import checks
 from mmlib.stock_loan._forecast_models.intervals import adapt, conformal
 
 __all__ = [
-    "adapt", "adi_cv2", "bucket", "conformal", "coverage_band", "crps", "diebold_mariano", "mase", "pinball",
-    "rmsse", "scale",
+    "adapt", "adi_cv2", "bucket", "by_bucket", "conformal", "coverage_band", "crps", "diebold_mariano", "mase",
+    "pinball", "rmsse", "scale",
 ]  # fmt: skip
 
 
@@ -52,31 +53,73 @@ def pinball(actual, quantiles, levels) -> np.ndarray:
     return np.maximum(levels * above, (levels - 1) * above)
 
 
-def crps(actual: float, quantiles, levels) -> float:
+def crps(actual, quantiles, levels) -> np.ndarray:
     """∫ 2 pinball dτ, exact, for quantiles joined by straight lines over the levels and flat outside.
 
-    On a line q(τ) = a + b τ the loss is a quadratic of τ on either side of the level τ₀ at which it meets `actual`; the
-    integrals are taken piece by piece.
+    On a line the loss is a quadratic of τ on either side of the level at which the line meets `actual`.
+
+    Parameters
+    ----------
+    actual : float or array_like, shape (…)
+    quantiles : array_like, shape (…, n)
+        Not falling as levels rise.
+    levels : array_like, shape (n,)
+        Rising, in (0, 1).
+
+    Returns
+    -------
+    ndarray, shape (…), in the unit of `actual`
     """
-    levels, quantiles = _vector("levels", levels), _vector("quantiles", quantiles)
-    if len(levels) != len(quantiles) or (np.diff(levels) <= 0).any() or levels[0] <= 0 or levels[-1] >= 1:
+    levels, found = _vector("levels", levels), checks.finite("quantiles", quantiles)
+    if np.shape(found)[-1:] != levels.shape or (np.diff(levels) <= 0).any() or levels[0] <= 0 or levels[-1] >= 1:
         raise ValueError(f"levels must rise within (0, 1), one for each quantile; got {levels!r}")
-    if (np.diff(quantiles) < 0).any():
+    if (np.diff(found) < 0).any():
         raise ValueError(f"quantiles must not fall as levels rise; got {quantiles!r}")
-    actual = checks.number("actual", actual)
+    y = np.asarray(checks.finite("actual", actual))[..., None]
     ends = np.concatenate([[0.0], levels, [1.0]])
-    q = np.concatenate([quantiles[:1], quantiles, quantiles[-1:]])
-    total = 0.0
-    for a, b, left, right in zip(ends[:-1], ends[1:], q[:-1], q[1:], strict=True):
-        cuts = [a, b]
-        if left < actual < right:
-            cuts.insert(1, a + (b - a) * (actual - left) / (right - left))
-        for low, high in pairwise(cuts):
-            at = np.array([low, (low + high) / 2, high])
-            gap = actual - (left + (right - left) * (at - a) / (b - a))
-            loss = at * gap if gap[1] >= 0 else (at - 1) * gap
-            total += 2 * (high - low) * (loss @ [1, 4, 1]) / 6  # Simpson's rule is exact for a quadratic
-    return float(total)
+    q = np.concatenate([found[..., :1], found, found[..., -1:]], axis=-1)
+    a, width, left, rise = ends[:-1], np.diff(ends), q[..., :-1], np.diff(q)
+    part = np.divide(y - left, rise, out=(y >= left).astype(float), where=rise > 0)
+    meet = a + width * np.clip(part, 0, 1)
+
+    def piece(low, high, over):  # Simpson's rule is exact for a quadratic
+        at = np.stack(np.broadcast_arrays(low, (low + high) / 2, high))
+        loss = (at - over) * (y - left - rise * (at - a) / width)
+        return (high - low) * np.tensordot([1, 4, 1], loss, 1) / 6
+
+    return 2 * (piece(a, meet, 0) + piece(meet, a + width, 1)).sum(-1)
+
+
+def by_bucket(tables: Mapping, buckets: Mapping) -> pd.DataFrame:
+    """Scores of many names, bucket by bucket: medians, since one or two names can carry a mean.
+
+    Parameters
+    ----------
+    tables : mapping of name to DataFrame
+        Each from `forecasting.evaluate`, the same models.
+    buckets : mapping of name to str
+        "smooth", …, or "GC", "special", or any other parting of the names.
+
+    Returns
+    -------
+    DataFrame
+        Indexed by bucket and model: `names`, how many; `of_naive`, the median of mase over naive's, where naive is one
+        of the models; `better`, the part of the names in which p < .05 and dm < 0; medians of the other scores.
+    """
+    missing = [name for name in tables if name not in buckets]
+    if missing or not tables:
+        raise ValueError(f"buckets must have every name of tables, at least one; got none for {missing[:3]}")
+    scores: pd.DataFrame = pd.concat(dict(tables), names=["name"])
+    name, model = (scores.index.get_level_values(level) for level in ("name", "model"))
+    better = (scores["p"] < 0.05) & (scores["dm"] < 0)
+    scores = scores.select_dtypes("number").drop(columns=["dm", "p"])
+    if "naive" in model:
+        naive = scores["mase"].xs("naive", level="model")
+        scores.insert(0, "of_naive", scores["mase"] / naive.loc[name].to_numpy())
+    groups = [pd.Index([buckets[each] for each in name], name="bucket"), model]
+    found = scores.groupby(groups, sort=False).median()
+    found.insert(0, "names", scores.groupby(groups, sort=False).size())
+    return found.assign(better=better.groupby(groups, sort=False).mean()).sort_index(level=0, sort_remaining=False)
 
 
 class Comparison(NamedTuple):
@@ -109,7 +152,7 @@ def diebold_mariano(differences, horizon: int = 1) -> Comparison:
     centred = d - d.mean()
     variance = (centred @ centred + 2 * sum(centred[k:] @ centred[:-k] for k in range(1, h))) / n
     correction = (n + 1 - 2 * h + h * (h - 1) / n) / n
-    if variance <= 1e-14 * (d @ d) / n or correction <= 0:
+    if variance <= 1e-14 * (d @ d) / n:
         return Comparison(np.nan, np.nan)
     statistic = float(d.mean() / np.sqrt(variance / n) * np.sqrt(correction))
     return Comparison(statistic, float(2 * stats.t.sf(abs(statistic), n - 1)))

@@ -16,6 +16,7 @@ one-step errors, "conformal" the k-th smallest of their sizes, k = ⌈(n+1)(1−
 "adaptive" that with α moved by γ (α* − error) after every day (Gibbs & Candès 2021).
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -102,7 +103,8 @@ class Fitted:
     name : str
         The model's name.
     fallback : str or None
-        "constant" where the history is one value, which is then the forecast whatever the model, with no spread.
+        What stood in, by name: "constant" where the history is one value, which is then the forecast whatever the
+        model, with no spread; "variance of all changes" where the first 20 have none ("ewma_quantile").
     """
 
     def __init__(self, name: str, history: pd.Series, transform: str | None, interval: Interval, options: dict):
@@ -150,12 +152,11 @@ class Fitted:
         if horizon not in self._laws:
             y = self._values
             if np.ptp(y) == 0 and len(y) > 1:
-                self.fallback = "constant"
-                law = Law(np.full(horizon, y[-1]), np.zeros(len(y) - 1), np.zeros(horizon))
+                law = Law(np.full(horizon, y[-1]), np.zeros(len(y) - 1), np.zeros(horizon), fallback="constant")
             else:
-                self.fallback = None
                 law = MODELS[self.name](y, self._calendar, horizon, self._kept, **self._options)
                 self._kept = law.kept
+            self.fallback = law.fallback
             self._laws[horizon] = law
         return self._laws[horizon]
 
@@ -219,6 +220,11 @@ def roll(
     ndarray, shape (origins, horizon, levels)
         Of origin i and step h = 0, 1, …: the quantiles of ``history.iloc[i + lag + h]``.
     """
+    return _rolled(model, history, horizon, first, levels, lag, transform, options)[0]
+
+
+def _rolled(model, history, horizon, first, levels, lag, transform, options) -> tuple[np.ndarray, str]:
+    """What `roll` gives, and the fallbacks with the number of their origins, as text."""
     if transform is not None:
         checks.choice("transform", transform, ("log", "log1p"))
     history, asked = checked(history, transform), _levels(levels)
@@ -234,7 +240,7 @@ def roll(
     else:
         back = np.asarray
         fitted = fit(model, history.iloc[:first], transform=transform, **options)
-    found = np.empty((count, horizon, len(asked)))
+    found, fallbacks = np.empty((count, horizon, len(asked))), Counter[str]()
     for i in range(count):
         if i and hasattr(fitted, "update"):
             fitted.update(history.iloc[first + i - 1], history.index[first + i - 1])
@@ -244,7 +250,8 @@ def roll(
         if ahead.shape != (lag + horizon, len(asked)):
             raise ValueError(f"quantiles must have shape {(lag + horizon, len(asked))}; got {ahead.shape}")
         found[i] = back(ahead[lag:])
-    return found
+        fallbacks.update(filter(None, [getattr(fitted, "fallback", None)]))
+    return found, "; ".join(f"{name} ({times} of {count})" for name, times in fallbacks.items())
 
 
 def evaluate(
@@ -284,7 +291,9 @@ def evaluate(
         `mase`, `rmsse` (season 1), `pinball` (mean over levels, over the scale of mase), `coverage` (share inside or on
         the outermost quantiles), `width` (over the same scale), `dm` and `p`: Diebold–Mariano with Harvey's correction
         of absolute errors against naive (below 0: better; with a horizon the mean over its days); NaN for naive, and
-        where there are not more origins than days from origin to target.
+        where there are not more origins than days from origin to target; `crps` (`forecast_scores.crps` over the scale
+        of mase; NaN where quantiles cross or are infinite); `fallback`: what stood in, by name, and at how many of the
+        origins, "" for nothing.
     """
     named = dict(models) if isinstance(models, Mapping) else {_label(model): model for model in models}
     unknown = set(options or {}) - set(named)
@@ -292,22 +301,18 @@ def evaluate(
         raise ValueError(f"options must be for one of {', '.join(map(repr, named))}; got {sorted(unknown)[0]!r}")
     probabilities = _levels(levels)
     asked = np.append(probabilities, 0.5)
-    arguments: dict[str, Any] = {
-        "horizon": horizon,
-        "first": first,
-        "levels": asked,
-        "lag": lag,
-        "transform": transform,
-    }
-    against = roll("naive", history, **arguments)
+    arguments = (horizon, first, asked, lag, transform)
+    against = _rolled("naive", history, *arguments, {})
     values = history.to_numpy(float)
     target = np.lib.stride_tricks.sliding_window_view(values[first + lag :], horizon)
-    reference = np.abs(target - against[:, :, -1]).mean(1)
+    reference = np.abs(target - against[0][:, :, -1]).mean(1)
     training = values[:first]
     scale, square = forecast_scores.scale(training), forecast_scores.scale(training, power=2)
+    rising, order = np.unique(probabilities, return_index=True)
     rows = {}
     for label, model in named.items():
-        found = against if model == "naive" else roll(model, history, **arguments, **(options or {}).get(label, {}))
+        own = dict((options or {}).get(label, {}))
+        found, fallback = against if model == "naive" and not own else _rolled(model, history, *arguments, own)
         quantiles, error = found[:, :, :-1], target - found[:, :, -1]
         low, high = quantiles[:, :, probabilities.argmin()], quantiles[:, :, probabilities.argmax()]
         dm, p = np.nan, np.nan
@@ -321,8 +326,16 @@ def evaluate(
             "width": (high - low).mean() / scale,
             "dm": dm,
             "p": p,
+            "crps": _crps(target, quantiles[:, :, order], rising) / scale,
+            "fallback": fallback,
         }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
+
+
+def _crps(target, quantiles, levels) -> float:
+    if not np.isfinite(quantiles).all() or (np.diff(quantiles) < 0).any():
+        return np.nan
+    return forecast_scores.crps(target, quantiles, levels).mean()
 
 
 def _label(model) -> str:

@@ -5,6 +5,7 @@
     report/report.html     one page that loads nothing: tables and pictures
     report/tickets.csv     what to do (`tickets.read` reads it back)
     report/kpis.csv        KPIs of the day: the book, then by bucket, pool and client
+    report/forecast.csv    tomorrow's demand by name, with a 90 % interval, and what to borrow for it tonight
 
 The day is the best allocation of its close (`allocation.problem`, `solve`, `round_lots`) against the loans open then.
 """
@@ -25,11 +26,13 @@ from matplotlib.figure import Figure
 
 from mmlib import plotting
 from mmlib.checks import nonnegative
-from mmlib.stock_loan import allocation, kpis, support, tables, tickets
+from mmlib.stock_loan import _csv_tables, allocation, kpis, support, tables, tickets
+from mmlib.stock_loan._tomorrow import tomorrow
 
+FILES = ("tickets.csv", "kpis.csv", "forecast.csv", "report.html")
 GROUPS = {"book": [], "bucket": ["bucket"], "pool": ["pool_id"], "client": ["client_id"]}
-NEVER = 1e9  #: bp a year: no fee changes by as much
 HEAT_NAMES, HEAT_DAYS, CHANGES = 25, 30, 12  #: names and trade dates of the heat map, names in "what changed"
+LETTERS = 16  #: of a name that a picture has room for
 
 _STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:56rem;margin:auto;padding:1rem;color:#222}
 table{border-collapse:collapse;font-size:.85rem;display:block;overflow-x:auto}
@@ -37,7 +40,16 @@ th,td{padding:.2rem .6rem;text-align:right;border-bottom:1px solid #ddd;white-sp
 img{max-width:100%;height:auto}figure{margin:1rem 0}figcaption{font-size:.9rem;color:#444}"""
 
 
-def write(book: tables.Book, date, folder: str | Path, *, turnover_cost: float = 0.02, rerate: float = 0.0) -> Path:
+def write(
+    book: tables.Book,
+    date,
+    folder: str | Path,
+    *,
+    turnover_cost: float = 0.02,
+    rerate: float = 0.0,
+    shortage: float = 300.0,
+    excess: float = 60.0,
+) -> Path:
     """Write the report of a day.
 
     Parameters
@@ -46,12 +58,13 @@ def write(book: tables.Book, date, folder: str | Path, *, turnover_cost: float =
     date : datetime-like
         A trade date of the book.
     folder : str or Path
-        Made if it does not exist; the report's three files in it are replaced, each whole, others are left alone.
+        Made if it does not exist; the report's four files in it are replaced, each whole, others are left alone.
     turnover_cost : float
         Cost of opening or closing a loan, bp of its value, >= 0.
     rerate : float
-        Smallest change of a fee that is worth a ticket, bp a year, >= 0. Where one pool of unknown kind stands for
-        all lenders no fee is changed: the pool's fee is the average of what the lenders of a name get, and no offer.
+        Smallest change of a fee that is worth a ticket, bp a year, >= 0, as in `tickets.table`.
+    shortage, excess : float
+        What a dollar of tomorrow's demand not borrowed for costs, and one borrowed for nothing, bp a year, > 0.
 
     Returns
     -------
@@ -70,22 +83,29 @@ def write(book: tables.Book, date, folder: str | Path, *, turnover_cost: float =
     nonnegative("rerate", rerate, "bp a year")
     problem = allocation.problem(book, date, turnover_cost=turnover_cost)
     date = pd.Timestamp(date)
-    rerate = NEVER if _one_lender(book) else rerate
     folder.parent.mkdir(parents=True, exist_ok=True)
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
-    temporary = Path(tempfile.mkdtemp(prefix=".mmlib-", dir=folder.parent))  # before the work: it may be forbidden
+    for name in FILES:
+        if (folder / name).is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(folder / name))
+    near = folder if folder.is_dir() else folder.parent  # on the device of the folder, which may be a mount point
+    temporary = Path(tempfile.mkdtemp(prefix=".mmlib-", dir=near))  # before the work: it may be forbidden
     try:
         solution = tickets.whole(allocation.round_lots(allocation.solve(problem)))
         found = tickets.table(book, date, solution, rerate)
         steps = tickets.bridge(book, date, solution, rerate)
         day = kpi_table(book, date)
-        text = page(book, date, solution, found, steps, day)
+        ahead = tomorrow(book, date, solution, shortage=shortage, excess=excess)
+        text = page(book, date, solution, found, steps, day, ahead)
         tickets.write(found, temporary / "tickets.csv")
+        _csv_tables.refuse_formulas(day.reset_index(), ["name"], "kpis.csv")
+        _csv_tables.refuse_formulas(ahead.reset_index(), ["security"], "forecast.csv")
         day.to_csv(temporary / "kpis.csv", lineterminator="\n")
+        ahead.to_csv(temporary / "forecast.csv", lineterminator="\n", float_format="%.2f")
         (temporary / "report.html").write_text(text, encoding="utf-8", newline="")
         folder.mkdir(exist_ok=True)
-        for name in ("tickets.csv", "kpis.csv", "report.html"):
+        for name in FILES:
             os.replace(temporary / name, folder / name)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -115,6 +135,7 @@ def page(
     found: pd.DataFrame,
     steps: pd.Series,
     day: pd.DataFrame,
+    ahead: pd.DataFrame,
 ) -> str:
     """The report as HTML that loads nothing.
 
@@ -124,6 +145,8 @@ def page(
         From `tickets.table` and `tickets.bridge`.
     day : DataFrame
         From `kpi_table`.
+    ahead : DataFrame
+        Tomorrow's demand and the pre-borrow by name.
     """
     gain = steps.drop(["today", "not re-rated", "solution"]).sum()
     counts = found["ticket"].value_counts().reindex(list(tickets.KINDS), fill_value=0)
@@ -133,7 +156,7 @@ def page(
         f" else brings {_returned_only(found):,.0f}.",
         f"{len(found)} tickets: " + ", ".join(f"{n} {kind}" for kind, n in counts.items()) + "; in tickets.csv.",
     ]
-    if _one_lender(book):
+    if tickets.one_lender(book):
         lines.append(
             "The files name no lenders: a pool's fee is the average of a name's loans, so no ticket changes a fee or"
             " moves a loan from one lender to another."
@@ -164,6 +187,7 @@ def page(
     top = top.assign(dollars_a_day=top["dollars_a_day"].map("{:,.0f}".format))
     body = [f"<h1>Stock loan, {date:%A %d %B %Y}</h1>", *(f"<p>{html.escape(line)}</p>" for line in lines)]
     body += ["<h2>Tickets worth most</h2>", top.to_html(index=False, border=0, float_format="{:,.2f}".format)]
+    body += ["<h2>Tomorrow's demand, and what to borrow for it</h2>", *_ahead(ahead)]
     body += [_picture(*entry) for entry in pictures(book, date, solution, steps)]
     body += ["<h2>KPIs of the day</h2>", shown.T.to_html(border=0)]
     supported = support.report(book)
@@ -177,9 +201,18 @@ def page(
     return f"<!DOCTYPE html>{head}<body>{''.join(body)}</body></html>\n"
 
 
-def _one_lender(book):
-    """Whether one pool stands for all lenders."""
-    return len(book.pools) == 1 and (book.pools["pool_type"] == "unknown").all()
+def _ahead(ahead):
+    """Paragraph and table of tomorrow's demand: the ten names with the dearest pre-borrow."""
+    known = ahead[ahead["error"] == ""]
+    if known.empty:
+        return ["<p>Not forecast: it takes 30 days with locates.</p>"]
+    text = f"{(known['pre_borrow'] > 0).sum()} of {len(known)} names need {known['dollars'].sum():,.0f} dollars more."
+    if len(known) < len(ahead):
+        text += f" {len(ahead) - len(known)} names are not forecast: the reason is in forecast.csv."
+    needed = known[known["pre_borrow"] > 0].drop(columns=["model", "error"])
+    top = needed.sort_values("dollars", ascending=False, kind="stable").head(10)
+    table = top.to_html(border=0, float_format="{:,.0f}".format)
+    return [f"<p>{text} Shares; 5 %, 50 % and 95 % of demand.</p>", table]
 
 
 def _returned_only(found):
@@ -189,19 +222,23 @@ def _returned_only(found):
 
 def pictures(book: tables.Book, date: pd.Timestamp, solution: allocation.Solution, steps: pd.Series) -> list:
     """What a desk looks at: (title, alt text, Figure) of each picture."""
+    waterfall = "Waterfall of dollars a day from today's loans to the best allocation"
+    flows = "Value of the best allocation, pools left, clients right"
     with mpl.rc_context():
         plotting.style()
         return [
-            (
-                "Today to best",
-                "Waterfall of dollars a day from today's loans to the best allocation",
-                _waterfall(steps),
-            ),
+            ("Today to best", waterfall, _waterfall(steps)),
             ("Where utilisation is", *_heat(book, date)),
             ("The scarcest name", *_ladder(solution)),
-            ("From pool to client", "Value of the best allocation, pools left, clients right", _flows(solution)),
+            ("From pool to client", flows, _flows(solution)),
             ("What changed since yesterday", *_changes(book, date)),
         ]
+
+
+def _labels(names):
+    """Names as a picture writes them: cut to its room, and `$` a letter, no mathematics."""
+    cut = (name if len(name) <= LETTERS else f"{name[: LETTERS - 1]}…" for name in map(str, names))
+    return [name.replace("$", r"\$") for name in cut]
 
 
 def _picture(title, alt, figure):
@@ -243,7 +280,7 @@ def _heat(book, date):
     figure = Figure(figsize=(7, 4.5))
     ax = figure.subplots()
     image = ax.imshow(daily.loc[names], aspect="auto", cmap="cividis_r", vmin=0, vmax=1, interpolation="nearest")
-    ax.set_yticks(range(len(names)), names, fontsize=8)
+    ax.set_yticks(range(len(names)), _labels(names), fontsize=8)
     step = max(1, daily.shape[1] // 5)
     ax.set_xticks(range(0, daily.shape[1], step), [f"{d:%d %b}" for d in daily.columns[::step]])
     ax.set(xlabel="trade date", ylabel="name")
@@ -282,7 +319,7 @@ def _flows(solution):
     figure = Figure(figsize=(7, 4))
     ax = figure.subplots()
     if used.any():
-        plotting.flow(ax, millions[used], np.array(p.pools)[used], p.clients)
+        plotting.flow(ax, millions[used], _labels(np.array(p.pools)[used]), _labels(p.clients))
     ax.set(xlabel="million dollars")
     return figure
 
@@ -294,7 +331,8 @@ def _changes(book, date):
     change = change.reindex(change.abs().sort_values(ascending=False, kind="stable").index[:CHANGES])
     figure = Figure(figsize=(7, 3.2))
     ax = figure.subplots()
-    ax.bar(change.index, change, color=[plotting.COLOURS[2 if v > 0 else 1] for v in change])
+    ax.bar(range(len(change)), change, color=[plotting.COLOURS[2 if v > 0 else 1] for v in change])
+    ax.set_xticks(range(len(change)), _labels(change.index))
     ax.axhline(0, color="black", linewidth=0.8)
     ax.set(ylabel="million dollars")
     ax.tick_params(axis="x", labelsize=9, labelrotation=60)

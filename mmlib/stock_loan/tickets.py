@@ -30,6 +30,7 @@ from mmlib.stock_loan.allocation import BP_DAY
 
 KINDS = ("new", "return", "re-rate")
 STREET = "street"  #: the client of a loan to the street
+NEVER = 1e9  #: bp a year: no fee changes by as much
 LANE = ["security_id", "pool_id", "client_id"]
 _NUMBER = _schemas.pa.Column("float64")
 COLUMNS = {
@@ -56,7 +57,9 @@ def table(book: tables.Book, date, solution: allocation.Solution, rerate: float 
     solution : allocation.Solution
         In whole shares: `allocation.round_lots` makes it so.
     rerate : float
-        Smallest change of a fee that is worth a ticket, bp a year, >= 0; smaller ones stay as they are.
+        Smallest change of a fee that is worth a ticket, bp a year, >= 0; smaller ones stay as they are. Where one pool
+        of unknown kind stands for all lenders no fee is changed: the pool's fee is the average of what the lenders of
+        a name get, and no offer.
 
     Returns
     -------
@@ -71,6 +74,15 @@ def table(book: tables.Book, date, solution: allocation.Solution, rerate: float 
         If the solution has fractions of shares, or is not of this book and date.
     """
     rerate = nonnegative("rerate", rerate, "bp a year")
+    return _table(book, date, solution, NEVER if one_lender(book) else rerate)
+
+
+def one_lender(book: tables.Book) -> bool:
+    """Whether one pool of unknown kind stands for all lenders, as in a desk's two exports."""
+    return len(book.pools) == 1 and bool((book.pools["pool_type"] == "unknown").all())
+
+
+def _table(book, date, solution, rerate):
     loans, new = _compared(book, date, solution)
     moved = loans[["loan_fee", "borrow_fee"]].to_numpy() - loans[["fee", "cost"]].to_numpy()
     rated = loans[(loans["kept"] > 0) & (np.abs(moved).max(axis=1, initial=0) > max(rerate, 1e-9))]
@@ -121,7 +133,7 @@ def bridge(book: tables.Book, date, solution: allocation.Solution, rerate: float
     """
     loans, _ = _compared(book, date, solution)
     found = table(book, date, solution, rerate)
-    every = table(book, date, solution)
+    every = _table(book, date, solution, 0.0)
     items = allocation.income(solution.problem, np.round(solution.allocation), np.round(solution.external))
     steps = {"today": _earned(loans, "quantity", *_FORCE).sum()}
     steps |= {kind: found.loc[found["ticket"] == kind, "dollars_a_day"].sum() for kind in KINDS}
@@ -133,7 +145,14 @@ def bridge(book: tables.Book, date, solution: allocation.Solution, rerate: float
 
 
 def write(found: pd.DataFrame, path: str | Path) -> None:
-    """Write tickets as CSV; `read` gives the same table."""
+    """Write tickets as CSV; `read` gives the same table.
+
+    Raises
+    ------
+    tables.TableError
+        If a name begins as a formula does: a spreadsheet that opens the file would compute it.
+    """
+    _csv_tables.refuse_formulas(found, [*LANE, "loan_id"], Path(path).name)
     _typed(found).to_csv(path, index=False, date_format="%Y-%m-%d", lineterminator="\n")
 
 

@@ -250,3 +250,22 @@ def test_too_little_room_is_said():
     state = replay.start(feed, lot=1, order_size=1, fills=1)
     with pytest.raises(RuntimeError, match="more fills than `fills`"):
         replay.run(feed, state, *replay.quoter(table(0.0), 0.01))
+
+
+def test_the_curve_is_the_account_every_second():
+    """Position and cash from the fills, the mid from the table of events, second by second."""
+    feed = replay.feed(EVENTS, 0.01, 1)
+    state = replay.start(feed, lot=1, order_size=100)
+    replay.run(feed, state, *replay.quoter(table(0.02), 0.01))
+    report = replay.pay(feed, state, tick=0.01, maker_fee=1e-4)
+    seconds = int((feed["ts"][-1] - feed["ts"][0]) // 10**9)
+    assert report.curve["time_ns"].tolist() == [feed["ts"][0] + n * 10**9 for n in range(seconds + 1)]
+    done, mid = report.fills, 0.5 * (EVENTS["ask_price_1"] + EVENTS["bid_price_1"])
+    for row in report.curve.itertuples():
+        past = done[done["time_ns"] <= row.time_ns]
+        signed, value = past["side"] * past["size"], 0.01 * past["tick"]
+        assert row.position == signed.sum()
+        now = mid[EVENTS["time_ns"] <= row.time_ns].iloc[-1]
+        account = signed.sum() * now - (signed * value).sum() - 1e-4 * (past["size"] * value).sum()
+        assert (row.mid, row.profit) == pytest.approx((now, account), abs=1e-7)
+    assert report.curve["position"].abs().max() > 0

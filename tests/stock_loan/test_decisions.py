@@ -155,20 +155,6 @@ def test_the_blocks_of_the_bootstrap_are_whole():
     assert ratio == 2.0 and low == 0.75 and high == 3.25  # blocks (1, 2) twice and (3, 10) twice
 
 
-def test_a_pre_borrow_in_the_whole_allocation():
-    """One name, one pool, one client: min(d, committed) lent, the rest of the commitment paid for, in dollars a day."""
-    from mmlib.stock_loan import allocation
-
-    problem = allocation.Problem(
-        securities=["A"], pools=["street"], clients=["fund"], price=np.array([10.0]), demand=np.array([[100.0]]),
-        supply=np.array([[500.0]]), client_fee=np.array([[300.0]]), source_cost=np.array([[100.0]]),
-        eligible=np.array([[True]]),
-    )  # fmt: skip
-    values = decisions.allocated(problem, np.array([[200.0]]), [[[100.0]], [[300.0]]])
-    bp = 10 / 360 / 1e4
-    assert values == pytest.approx([100 * 200 * bp - 100 * 100 * bp, 300 * 200 * bp], rel=1e-9)
-
-
 @pytest.mark.parametrize(
     ("call", "words"),
     [

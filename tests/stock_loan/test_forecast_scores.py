@@ -1,6 +1,7 @@
 """Scores against worked numbers, integrals, and laws of chance; nothing shared with the code but the inputs."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -42,6 +43,43 @@ def test_crps_is_the_integral_of_the_squared_distance_of_two_laws(seed):
     q = np.interp(u, levels, quantiles)
     direct = np.mean(np.where(y > q, u * (y - q), (u - 1) * (y - q))) * 2
     assert scores.crps(y, quantiles, levels) == pytest.approx(direct, abs=2e-4)
+
+
+def test_crps_of_many_is_that_of_each_and_of_one_level_the_absolute_error():
+    """Shapes (3 days, 2 names): each alone; flat quantile functions and steps among them."""
+    rng = np.random.default_rng(4)
+    levels = [0.1, 0.3, 0.5, 0.95]
+    quantiles = np.sort(np.round(rng.normal(0, 1, (3, 2, 4))), axis=-1)
+    actual = np.round(rng.normal(0, 1, (3, 2)))
+    together = scores.crps(actual, quantiles, levels)
+    alone = [[scores.crps(actual[i, j], quantiles[i, j], levels) for j in range(2)] for i in range(3)]
+    assert together == pytest.approx(np.array(alone), rel=1e-13)
+    assert scores.crps(actual, quantiles[..., :1], [0.3]) == pytest.approx(
+        np.abs(actual - quantiles[..., 0]), rel=1e-13
+    )
+
+
+def test_scores_bucket_by_bucket_are_medians():
+    """Three names by hand: the ratio to naive is a name's own, its median not the ratio of medians."""
+
+    def table(naive, ses, p, dm):
+        rows = {"mase": [naive, ses], "p": [np.nan, p], "dm": [np.nan, dm], "fallback": ["", ""]}
+        return pd.DataFrame(rows, index=pd.Index(["naive", "ses"], name="model"))
+
+    tables = {
+        "a": table(1.0, 0.5, 0.01, -3),
+        "b": table(4.0, 3.0, 0.2, -1),
+        "c": table(2.0, 2.4, 0.03, 2),
+        "d": table(1.0, 1.0, 0.5, 0.1),
+    }
+    found = scores.by_bucket(tables, {"a": "GC", "b": "GC", "c": "GC", "d": "special"})
+    assert list(found.index) == [("GC", "naive"), ("GC", "ses"), ("special", "naive"), ("special", "ses")]
+    row = found.loc[("GC", "ses")]
+    assert (row["names"], row["of_naive"], row["mase"]) == (3, 0.75, 2.4)
+    assert row["better"] == pytest.approx(1 / 3) and found.loc[("special", "ses"), "better"] == 0
+    assert (found["of_naive"].xs("naive", level="model") == 1).all()
+    with pytest.raises(ValueError, match="buckets must have every name of tables"):
+        scores.by_bucket(tables, {"a": "GC"})
 
 
 def test_many_levels_of_a_normal_law_come_near_its_crps():
@@ -92,6 +130,21 @@ def test_buckets():
     assert scores.bucket([0, 0]) == "none"
 
 
+@pytest.mark.parametrize(("ratio", "kind"), [(0.489, "smooth"), (0.491, "erratic")])
+def test_sizes_part_at_a_squared_variation_of_49_hundredths(ratio, kind):
+    """Sizes 1 ± r have mean 1 and variance r²; with a day without demand every third day, ADI is 1.5."""
+    sizes = np.tile([1 + ratio**0.5, 1 - ratio**0.5], 50)
+    assert scores.bucket(sizes) == kind
+    sparse = np.insert(sizes, np.arange(0, 100, 2), 0.0)
+    assert scores.bucket(sparse) == {"smooth": "intermittent", "erratic": "lumpy"}[kind]
+
+
+@pytest.mark.parametrize(("demands", "kind"), [(76, "smooth"), (75, "intermittent")])
+def test_demand_on_three_days_of_four_is_rare(demands, kind):
+    """100/76 = 1.316 and 100/75 = 1.333 lie on either side of 1.32."""
+    assert scores.bucket(np.append(np.ones(demands), np.zeros(100 - demands))) == kind
+
+
 @pytest.mark.parametrize(
     ("call", "words"),
     [
@@ -99,7 +152,12 @@ def test_buckets():
         (lambda: scores.scale([1, 2], season=2), "more than 2 values"),
         (lambda: scores.mase([1, 2], [1, 2, 3], [1, 2]), "forecast must have one value or 2"),
         (lambda: scores.pinball(1, [1], [1.0]), "levels"),
+        (lambda: scores.pinball(1, [1], [0.0]), "levels"),
         (lambda: scores.crps(1, [2, 1], [0.1, 0.9]), "must not fall"),
+        (lambda: scores.crps(1, [1, 2], [0.0, 0.9]), "must rise within"),
+        (lambda: scores.crps(1, [1, 2], [0.1, 1.0]), "must rise within"),
+        (lambda: scores.crps(1, [1, 2, 3], [0.1, 0.9]), "one for each quantile"),
+        (lambda: scores.crps(1, [1, np.inf], [0.1, 0.9]), "quantiles"),
         (lambda: scores.crps(1, [1, 2], [0.9, 0.1]), "must rise"),
         (lambda: scores.diebold_mariano([1, 2], 3), "more than horizon=3"),
         (lambda: scores.diebold_mariano([1, np.nan]), "differences"),

@@ -2,6 +2,11 @@
 
 import os
 import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -81,8 +86,8 @@ class _Page(HTMLParser):
         self.text += data
 
 
-def test_the_report_is_three_files_and_nothing_else(made):
-    assert sorted(os.listdir(made)) == ["kpis.csv", "report.html", "tickets.csv"]
+def test_the_report_is_four_files_and_nothing_else(made):
+    assert sorted(os.listdir(made)) == ["forecast.csv", "kpis.csv", "report.html", "tickets.csv"]
     assert os.listdir(made.parent) == ["report"]
 
 
@@ -153,7 +158,7 @@ def test_an_old_report_is_replaced_and_other_files_stay(export, tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
     report.write(sources.open(export), "2025-09-10", tmp_path)
     assert len(tickets.read(tmp_path / "tickets.csv")) > 0
-    assert sorted(os.listdir(tmp_path)) == ["kpis.csv", "mine.txt", "report.html", "tickets.csv"]
+    assert sorted(os.listdir(tmp_path)) == ["forecast.csv", "kpis.csv", "mine.txt", "report.html", "tickets.csv"]
 
 
 @pytest.mark.parametrize(
@@ -194,3 +199,98 @@ def test_a_write_that_fails_leaves_what_was_there(export, tmp_path, monkeypatch)
         report.write(sources.open(export), "2025-09-10", tmp_path)
     assert os.listdir(tmp_path) == ["tickets.csv"]
     assert (tmp_path / "tickets.csv").read_bytes() == b"old"
+
+
+def small(folder, names=("A", "B"), clients=("C1", "C2")):
+    """Two exports of three days; the tickets have a return, since of what was borrowed at no fee nothing is wanted."""
+    folder.mkdir()
+    days = ("2025-09-08", "2025-09-09", "2025-09-10")
+    stock = [(day, name, 1000, 20.0 + i) for i, day in enumerate(days) for name in names]
+    rows = [(day, name, client) for day in days for name in names for client in clients]
+    fees = dict(zip(days, (30.0, 35.0, 0.0), strict=True))
+    loans = [(*row, 0, 500, fees[row[0]], 20.0 * (fees[row[0]] > 0) + 5, "") for row in rows]
+    columns = ["tradeDate", "securityId", "quantityAvailable", "marketPrice"]
+    pd.DataFrame(stock, columns=columns).to_csv(folder / "inventory.csv", index=False)
+    columns = "tradeDate securityId counterPartyId quantityReturned quantityBorrowed loanFee borrowFee rebateRate"
+    pd.DataFrame(loans, columns=columns.split()).to_csv(folder / "loans.csv", index=False)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("<script>alert(1)</script>", '"><img src=x>'),
+        (r"$\frac$", "US$1 and $2"),
+        ("*", "?[1]"),
+        ("N" * 300, "%s{0}"),
+        ("NaN", "null"),
+    ],
+)
+def test_names_are_letters_whatever_they_look_like(tmp_path, names):
+    """Mark-up, mathematics, patterns, a name of 300 letters: on the page and in the file as they were given."""
+    done = run(small(tmp_path / "in", names, names), "-o", tmp_path / "out")
+    assert (done.exit_code, done.stderr) == (0, "")
+    page = _Page((tmp_path / "out" / "report.html").read_text(encoding="utf-8"))
+    assert len(page.images) == 5
+    assert "script" not in page.tags
+    assert all(name in page.text for name in names)
+    found = tickets.read(tmp_path / "out" / "tickets.csv")
+    assert set(found["security_id"]) == set(found["client_id"]) == set(names)
+
+
+def test_a_name_that_a_spreadsheet_would_compute_is_refused_and_nothing_is_written(tmp_path):
+    for k, (name, client) in enumerate([("=cmd|' /C calc'!A0", "C"), ("A", "@sum")]):
+        done = run(small(tmp_path / f"in{k}", (name, "B"), (client, "D")), "-o", tmp_path / "out")
+        assert done.exit_code == 2
+        assert done.stderr.count("\n") == 1
+        assert "must not begin with =" in done.stderr
+        assert not (tmp_path / "out").exists()
+    assert sorted(os.listdir(tmp_path)) == ["in0", "in1"]
+
+
+def test_a_folder_where_a_file_goes_is_refused_before_anything_is_replaced(tmp_path):
+    (tmp_path / "out" / "report.html").mkdir(parents=True)
+    (tmp_path / "out" / "tickets.csv").write_text("old")
+    done = run(small(tmp_path / "in"), "-o", tmp_path / "out")
+    assert done.exit_code == 2
+    assert "cannot write" in done.stderr
+    assert (tmp_path / "out" / "tickets.csv").read_text() == "old"
+    assert sorted(os.listdir(tmp_path / "out")) == ["report.html", "tickets.csv"]
+
+
+def test_the_folder_may_be_a_device_of_its_own(tmp_path):
+    """As a container's mount: the link's folder is on another device than the folder that the link is in."""
+    memory = Path("/dev/shm")
+    if not memory.is_dir() or memory.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("needs a second device, /dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory) as other:
+        (tmp_path / "out").symlink_to(other)
+        done = run(small(tmp_path / "in"), "-o", tmp_path / "out")
+        assert (done.exit_code, done.stderr) == (0, "")
+        assert sorted(os.listdir(other)) == ["forecast.csv", "kpis.csv", "report.html", "tickets.csv"]
+
+
+def default_signals():
+    """In the child: SIGINT as a terminal sends it, also where the tests run in a shell's background."""
+    for name in ("SIGINT", "SIGTERM"):
+        signal.signal(getattr(signal, name), signal.SIG_DFL)
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_signal_in_the_middle_leaves_what_was_there(tmp_path, name, code):
+    """A real signal to a real process, at the moment at which its temporary folder stands beside the old tickets."""
+    folder, out = small(tmp_path / "in"), tmp_path / "out"
+    out.mkdir()
+    (out / "tickets.csv").write_text("old")
+    command = [sys.executable, "-m", "mmlib.cli", "desk", str(folder), "-o", str(out)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, preexec_fn=default_signals, **pipes) as process:
+        while len(os.listdir(out)) == 1 and process.poll() is None:
+            time.sleep(0.005)
+        process.send_signal(getattr(signal, name))
+        said, complained = process.communicate(timeout=120)
+    assert process.returncode == code
+    assert said == ""
+    assert "Traceback" not in complained
+    assert os.listdir(out) == ["tickets.csv"]
+    assert (out / "tickets.csv").read_text() == "old"

@@ -222,3 +222,37 @@ def test_tickets_of_a_solution_in_lots_are_in_lots(sample):
     assert all(quantity % lots[lane[0]] == 0 for lane, quantity in shares.items())
     plain = tickets.table(sample, date, _whole(allocation.solve(solution.problem)))
     assert any(row.quantity % lots[row.security_id] for row in plain.itertuples())
+
+
+def test_one_lender_of_unknown_kind_makes_no_offer_to_re_rate(sample, day, found):
+    """The same book with all its pools' shares in one of unknown kind, and fees that have moved since the loans."""
+    pool = sample.pools.iloc[:1].assign(pool_type="unknown", client_id="", concentration_limit=1.0)
+    only = pool["pool_id"].iloc[0]
+    everyone = pd.DataFrame({"pool_id": only, "client_id": sample.clients["client_id"]})
+    nothing = sample.inventory.iloc[:0]
+    merged = replace(sample, pools=pool, eligibility=everyone, loans=sample.loans.assign(pool_id=only),
+                     inventory=nothing)  # fmt: skip
+    date = day[0]
+    solution = _whole(allocation.solve(allocation.problem(merged, date)))
+    table = tickets.table(merged, date, solution)
+    assert (found["ticket"] == "re-rate").any()
+    assert (table["ticket"] == "return").any()
+    assert not (table["ticket"] == "re-rate").any()
+    steps = tickets.bridge(merged, date, solution)
+    assert steps["re-rate"] == 0
+    assert steps["not re-rated"] != 0
+    assert steps["solution"] == pytest.approx(solution.value, abs=1e-6)
+    named = replace(merged, pools=pool.assign(pool_type="street"))
+    assert (tickets.table(named, date, solution)["ticket"] == "re-rate").any()
+
+
+@pytest.mark.parametrize("column", ["security_id", "pool_id", "client_id", "loan_id"])
+@pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@x", "\tx"])
+def test_a_name_that_a_spreadsheet_would_compute_is_not_written(found, tmp_path, column, name):
+    bad = found.copy()
+    bad.loc[3, column] = name
+    with pytest.raises(tables.TableError, match=rf"^t\.csv: {column} must not begin with .*; 1 of {len(found)} rows"):
+        tickets.write(bad, tmp_path / "t.csv")
+    assert list(tmp_path.iterdir()) == []
+    bad.loc[3, column] = f"x{name}"
+    tickets.write(bad, tmp_path / "t.csv")

@@ -22,8 +22,9 @@ def problem(book, date, *, fills=False, idle_cost=IDLE_COST, **terms):
     says which.
 
     Supply is what is available or on loan, less what is under recall. Fees are today's indicative fee plus the client's
-    markup and today's borrow fee of the pool, or where a feed does not say, those of the loans in force. Where there
-    are none either, the first of these that is known stands in, and `Problem.assumed` lists the cell:
+    markup and today's borrow fee of the pool, or where a feed does not say, the average of the loans in force (of a
+    pool's loans those that a client pays for; over-borrow, which goes back, counts where there are no others). Where
+    there are none either, the first of these that is known stands in, and `Problem.assumed` lists the cell:
 
         "sold short"  that day, where the bucket has had no day yet on which all was approved (demand only)
         "last rate"   of this pool's (or this client's) latest loan in the name
@@ -76,10 +77,10 @@ def problem(book, date, *, fills=False, idle_cost=IDLE_COST, **terms):
     demand = previous.sum(1) + asked
     market = closes["indicative_fee"].to_numpy()
     quoted = grid.last(inventory, "borrow_fee", *CELL["source_cost"])
-    cost, costs = _known(grid, quoted, events, loans, "borrow_fee", CELL["source_cost"], market, idle_cost)
+    cost, costs = _known(grid, quoted, events, (wanted, loans), "borrow_fee", CELL["source_cost"], market, idle_cost)
     marked = market[:, None] + book.clients["markup"].fillna(0.0).to_numpy()
     paying = events[events["loan_fee"] > 0]
-    fee, fees = _known(grid, marked, paying, wanted, "loan_fee", CELL["client_fee"], market, np.nan)
+    fee, fees = _known(grid, marked, paying, (wanted,), "loan_fee", CELL["client_fee"], market, np.nan)
     if np.any(unknown := np.isnan(fee) & (demand > 0)):
         s, c = np.argwhere(unknown)[0]
         raise ValueError(
@@ -172,15 +173,16 @@ def _open_loans(events):
     return loans[loans["quantity"] > 0]
 
 
-def _known(grid, quoted, events, loans, column, cell, market, otherwise):
+def _known(grid, quoted, events, in_force, column, cell, market, otherwise):
     """Fees on the grid of `cell`, each from the first place that knows it, and the names of the places that stood in.
 
-    The name is "" where today's quote or the loans in force tell the fee.
+    The name is "" where today's quote or the loans `in_force` tell the fee: a sequence of them, each asked where those
+    before it are silent, the last one of all loans.
     """
-    name_average = grid.average(loans, column, "security_id")
+    name_average = grid.average(in_force[-1], column, "security_id")
     places = [
         ("", quoted),
-        ("", grid.average(loans, column, *cell)),
+        *(("", grid.average(loans, column, *cell)) for loans in in_force),
         ("last rate", grid.last(events.sort_values("trade_date", kind="stable"), column, *cell)),
         ("market fee", np.broadcast_to(np.where(np.isnan(market), name_average, market)[:, None], quoted.shape)),
         ("idle cost", np.full_like(quoted, otherwise)),

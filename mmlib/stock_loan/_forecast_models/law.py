@@ -24,6 +24,8 @@ class Law:
         Quantiles (h, n) for n levels, where the law is not normal.
     kept : object
         What the model keeps when a day is added, instead of estimating again.
+    fallback : str, optional
+        What stood in for what the history does not tell, by name.
     """
 
     point: np.ndarray
@@ -31,6 +33,7 @@ class Law:
     sd: np.ndarray | None = None
     at: Callable[[np.ndarray], np.ndarray] | None = None
     kept: Any = None
+    fallback: str | None = None
 
     def quantiles(self, levels: np.ndarray) -> np.ndarray:
         """Quantiles, shape (h, n)."""

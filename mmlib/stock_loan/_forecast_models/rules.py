@@ -45,7 +45,7 @@ def ewma_quantile(y, calendar, horizon, kept, *, window=120, decay=0.94, varianc
     """As `rolling_quantile`, but of changes over the scale known before each, times the scale now.
 
     s² ← λs² + (1−λ)r² with λ = `decay`, from `variance` or, if None, that of the first 20 changes (ddof 0); where these
-    do not vary, as before a name's first demand, that of all known changes.
+    do not vary, as before a name's first demand, that of all known changes (fallback "variance of all changes").
     """
     window = checks.integer("window", window, least=2, meaning="changes")
     decay = checks.in_interval("decay", decay, 0, 1, open=True)
@@ -53,18 +53,20 @@ def ewma_quantile(y, calendar, horizon, kept, *, window=120, decay=0.94, varianc
         variance = checks.positive("variance", variance, "square of the scale before the first change")
     start = 20 if variance is None else 0
     need("ewma_quantile", y, max(window, start) + horizon, f"{window} changes over {horizon} days")
-    scaled, scale = [], np.empty(horizon)
+    scaled, scale, fallback = [], np.empty(horizon), None
     for h in range(1, horizon + 1):
         changes = y[h:] - y[:-h]
-        first = (float(np.var(changes[:20])) or float(np.var(changes))) if variance is None else variance
+        first = float(np.var(changes[:20])) if variance is None else variance
+        if first == 0:
+            first, fallback = float(np.var(changes)), "variance of all changes"
         z, last = scaled_changes(changes, decay, first)
         scaled.append(z[-window:])
         scale[h - 1] = np.sqrt(last)
-    return _around_last(y, scaled, scale)
+    return _around_last(y, scaled, scale, fallback)
 
 
-def _around_last(y, changes, scale):
+def _around_last(y, changes, scale, fallback=None):
     def at(levels):
         return np.array([y[-1] + s * np.quantile(c, levels) for c, s in zip(changes, scale, strict=True)])
 
-    return Law(at(np.array([0.5]))[:, 0], np.diff(y), at=at)
+    return Law(at(np.array([0.5]))[:, 0], np.diff(y), at=at, fallback=fallback)

@@ -1,0 +1,96 @@
+"""`mmlib backtest`: models side by side, on a recorded order book or, without one, in the model."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mmlib.cli import files, models
+from mmlib.cli.ending import by_signal, refuse, unbroken
+from mmlib.cli.simulate import Pairs, Paths, Plot, Seed, picture
+
+
+def backtest(
+    context: typer.Context,
+    model: Annotated[list[str], typer.Argument(metavar="MODEL...", help=models.LISTED)],
+    parameter: Pairs = None,
+    lobster: Annotated[
+        tuple[str, str] | None,
+        typer.Option(metavar="MSG BOOK", help="A pair of LOBSTER's files (of one zip: give it twice)."),
+    ] = None,
+    binance: Annotated[
+        str | None, typer.Option(metavar="PATH", help="A capture of Binance's streams, or a folder of them.")
+    ] = None,
+    symbol: Annotated[str, typer.Option(help="Of the one file of the folder whose name has it.")] = "",
+    tick: Annotated[float | None, typer.Option(help="Step of prices; by default the largest that fits.")] = None,
+    lot: Annotated[float | None, typer.Option(help="Step of sizes; by default the largest that fits.")] = None,
+    latency: Annotated[float, typer.Option(min=0, help="Of data, requests and responses each, ms.")] = 1.0,
+    queue: Annotated[str, typer.Option(help="Place in the queue: back, power, front; orders with LOBSTER.")] = "back",
+    fee: Annotated[float, typer.Option(help="Of a maker, bp of the value; negative for a rebate.")] = 0.0,
+    taker_fee: Annotated[float, typer.Option(help="Of a taker, bp of the value.")] = 0.0,
+    paths: Paths = 100_000,
+    seed: Seed = 42,
+    plot: Plot = None,
+) -> None:
+    """Compare models: profit, Sharpe ratio, drawdown, trades, what the profit is made of, inventory; a row a model.
+
+    On data sigma, A and k are calibrated to the same data and each order is of the median size of a trade, unless -p
+    gives sigma, A, k or size; gamma is per price and order, time is in seconds, the horizon is all of the data.
+    Without data the models are simulated in one market, on the same random numbers.
+    """
+    data = lobster is not None or binance is not None
+    given = models.checked(model, parameter or [], {"size": 0.0} if data else {})
+    _refuse_mixtures(context, data, lobster, binance, symbol, given)
+    capture = _capture(binance, symbol)
+    target = plot and picture(plot)
+    with by_signal():
+        try:
+            from mmlib.cli import league
+
+            if data:
+                rules = league.rules(tick, lot, latency, queue, fee, taker_fee)
+                found = league.on_data(model, given, lobster, capture, rules)
+            else:
+                found = league.in_the_model(model, given, paths, seed)
+        except (ValueError, RuntimeError, ImportError, MemoryError) as error:
+            refuse(str(error) or "out of memory")
+        if target:
+            from mmlib.cli.figure import drawn
+
+            drawing = drawn(found)
+    typer.echo(found.title)
+    typer.echo(found.table.to_string())
+    if target:
+        with unbroken():
+            files.save({target: drawing})
+        typer.echo(f"written: {plot}")
+
+
+def _refuse_mixtures(context, data, lobster, binance, symbol, given):
+    if lobster is not None and binance is not None:
+        refuse("give one of --lobster and --binance")
+    if symbol and (binance is None or not Path(binance).is_dir()):
+        refuse("--symbol chooses a file of the folder that --binance names")
+    for name in ("tick", "lot", "latency", "queue", "fee", "taker_fee"):
+        source = context.get_parameter_source(name)
+        if not data and source is not None and source.name == "COMMANDLINE":
+            refuse(f"--{name.replace('_', '-')} is for data: give --lobster or --binance")
+    if data and (unknown := [name for name in ("mu", "impact", "fee") if name in given]):
+        refuse(f"{unknown[0]} is a parameter of the model market; fees on data are --fee and --taker-fee")
+    for path in lobster or ():
+        if not Path(path).is_file():
+            refuse(f"no file at {path}")
+
+
+def _capture(path, symbol):
+    """The capture that `path` is, or that is alone in having the symbol in its name."""
+    if path is None or Path(path).is_file():
+        return path
+    if not Path(path).is_dir():
+        refuse(f"no file or folder at {path}")
+    ends = (".gz", ".txt", ".json", ".jsonl")
+    found = sorted(f.name for f in Path(path).iterdir() if f.name.endswith(ends) and symbol.lower() in f.name.lower())
+    if len(found) != 1:
+        of = f"one capture ({', '.join(ends)}) of symbol {symbol!r}"
+        refuse(f"{path} must have {of}; it has {len(found)}{': ' if found else ''}{', '.join(found[:5])}")
+    return Path(path, found[0])
