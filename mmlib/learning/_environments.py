@@ -1,7 +1,5 @@
 """Gymnasium's faces of the chain: one environment, and many on one compiled kernel."""
 
-from typing import ClassVar
-
 import gymnasium
 import numpy as np
 from gymnasium.spaces import Box
@@ -46,9 +44,6 @@ class MarketMakingEnv(gymnasium.Env):
         If an argument is out of range or not one of those listed, or A·dt > 1; in `step` if the action is outside the
         box.
     """
-
-    metadata: ClassVar = {"render_modes": []}
-    render_mode = None
 
     def __init__(self, market, *, horizon, steps, max_inventory, **options):
         self.rules = Rules(market, horizon, steps, max_inventory, **options)

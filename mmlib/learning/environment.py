@@ -170,7 +170,8 @@ def quotes(env, policy) -> Quotes:
     for i in range(rules.steps):
         observed = rules.observe(i, rules.inventory)
         bid[i], ask[i] = rules.distances(i, rules.inventory, policy(observed))
-    return Quotes(rules.times, rules.inventory, *one_sided(rules.inventory, bid, ask), rules.horizon)
+    bid, ask = one_sided(rules.inventory, bid, ask)
+    return Quotes(rules.times, rules.inventory, bid, ask, rules.horizon)
 
 
 def check_quotes(market, quotes):

@@ -183,7 +183,7 @@ def _climb(policy, pull, start, market, times, q, horizon, options, rounds=500):
 
 
 def network(
-    market, *, horizon, steps, max_inventory, gamma=None, phi=None, alpha=0.0, width=32, rounds=300, rate=0.01, seed=0
+    market, *, horizon, steps, max_inventory, gamma=None, phi=None, alpha=0.0, width=32, rounds=60, rate=0.02, seed=0
 ) -> Learned:
     """A network of two hidden layers of tanh, by Adam on the exact gradient; it starts near 1/k everywhere.
 

@@ -1,4 +1,4 @@
-"""Regimes: the reference's exact values, a simulation with a stream of its own, and what an agent of two numbers learns."""
+"""Regimes: the reference's exact values, a simulation with its own stream, and what an agent of two numbers learns."""
 
 import math
 
@@ -7,7 +7,7 @@ import pytest
 from scipy.linalg import expm
 
 from mmlib.learning import environment, glass_box
-from mmlib.market_making import Market, evaluate
+from mmlib.market_making import Market, evaluate, glft
 
 AS = Market(2.0, 140.0, 1.5)
 CHAIN = dict(horizon=1.0, steps=200, max_inventory=30)
@@ -54,8 +54,6 @@ def test_equal_volatilities_are_no_regimes():
 def test_one_regime_is_the_evaluators_chain():
     regimes = glass_box.Regimes([2.0], [[0.0]])
     quotes = glass_box.formula(AS, 2.0, [0.3], **CHAIN)
-    from mmlib.market_making import glft
-
     table = glft.tanh_quotes(AS, gamma=0.3, **CHAIN)
     assert quotes.ask[:, 0] == pytest.approx(table.ask, abs=1e-12, nan_ok=True)
     exact = evaluate.certainty_equivalent(AS, table, 0.1, scheme="bernoulli")
