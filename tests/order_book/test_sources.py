@@ -22,7 +22,7 @@ def test_each_kind_of_path_reaches_its_loader(hour, tmp_path):
     assert sources.open(message).equals(few)
     assert sources.open(str(tmp_path / "capture.gz"), levels=2).attrs["report"]["gaps"] == []
     book.unlink()
-    with pytest.raises(EventError, match=r"X_orderbook_1\.csv: cannot be read"):
+    with pytest.raises(EventError, match=r"X_orderbook_1\.csv cannot be read"):
         sources.open(message)
 
 
