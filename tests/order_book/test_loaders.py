@@ -303,7 +303,8 @@ def test_archives_in_every_wrapping(tmp_path, text, kind):
         ("100.5", "0", "line 1: price must be > 0"),
         ("100.6,1.5", "100.6", "line 2: transact_time must be a whole number"),
         ("1758874297572", "1758874297572000", "line 2: times must be all in ms or all in µs"),
-        ("1758874297571", "1758874297", "must be all in ms|must be ms or µs"),
+        ("1758874297571", "1758874297", "line 1: times must be ms or µs from 2001"),
+        ("1758874297572", "17558874297572", "line 2: times must be ms or µs from 2001 to 2262; got 17558874297572"),
         ("false\n", "false", "line 2: is cut short"),
     ],
 )
