@@ -33,6 +33,12 @@ PYTEST := $(VENV)/python -m pytest -n 2 --dist loadfile
 	.venv-deep/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 "mpmath<1.4" pytest --editable ".[forecast,loan,rl]"
 	touch $@
 
+# another engine, which the replay of order books is compared with; it does not take the lock's numpy
+.venv-hftbacktest/ok:
+	$(PYTHON) -m venv --clear .venv-hftbacktest
+	.venv-hftbacktest/bin/python -m pip install --quiet --disable-pip-version-check hftbacktest==2.4.4 "numpy<2.3"
+	touch $@
+
 book: .venv/ok
 	$(VENV)/jupyter-book build . --toc book/_toc.yml --all -W -n --keep-going --quiet
 	@echo "The book is built: open _build/html/index.html, or run make serve"
@@ -50,7 +56,7 @@ portable: .venv/ok
 	$(VENV)/python notebooks/_old_processor.py $(PYTEST) notebooks $(NBVAL)
 
 # oracles, faults, kills, extras in environments of their own: minutes
-deep: .venv/ok .venv-deep/ok
+deep: .venv/ok .venv-deep/ok .venv-hftbacktest/ok
 	$(VENV)/python -m pytest -m deep tests
 	.venv-deep/bin/python -m pytest -m deep tests/stock_loan/test_lstm.py
 
@@ -93,5 +99,5 @@ lock: .venv/ok
 		--custom-compile-command "make lock" -o requirements.lock
 
 clean:
-	rm -rf .venv .venv-deep _build build mmlib.egg-info .pytest_cache .ruff_cache .hypothesis .mypy_cache notebooks/contents.ipynb
+	rm -rf .venv .venv-deep .venv-hftbacktest _build build mmlib.egg-info .pytest_cache .ruff_cache .hypothesis .mypy_cache notebooks/contents.ipynb
 	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -128,7 +128,7 @@ def _losses(samples, level):
 
 def _rank(n, level):
     """Index of the smallest order statistic with at least a share `level` of the samples at or below it."""
-    return max(int(np.ceil(n * level * (1 - 1e-12))) - 1, 0)  # 100·0.95 is 95, whatever its last bit says
+    return int(np.ceil(n * level * (1 - 1e-12))) - 1  # 100·0.95 is 95, whatever its last bit says
 
 
 def _std(x):

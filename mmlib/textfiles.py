@@ -72,7 +72,7 @@ def text(
 ) -> str:
     """The text of a file with line ends \\n; parameters and errors are those of `lines`."""
     path = Path(path)
-    raw = _bytes(path, largest, error)
+    raw = content(path, largest=largest, error=error)
     try:
         found = raw.decode("utf-8-sig" if encoding == "utf-8" else encoding)
     except UnicodeDecodeError as problem:
@@ -87,8 +87,9 @@ def text(
     return found.replace("\r\n", "\n")
 
 
-def _bytes(path, largest, error):
-    """The file's bytes, unpacked."""
+def content(path: str | Path, *, largest: int = LARGEST, error: type[ValueError] = FileError) -> bytes:
+    """The bytes of a file, unpacked, whatever they are; parameters and errors are those of `lines`."""
+    path = Path(path)
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):

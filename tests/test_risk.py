@@ -88,6 +88,17 @@ def test_var_and_cvar_of_a_hundred_losses_are_the_ones_one_counts():
     assert risk.cvar(profits, 0.955).value == pytest.approx((0.5 * 96 + 97 + 98 + 99 + 100) / 4.5, abs=1e-12)
 
 
+def test_the_level_is_95_per_cent_where_none_is_given():
+    """Losses 1 … 1000, counted by hand: 950 of them are at most 950, and the worst fifty have the mean 975.5."""
+    profits = -np.arange(1.0, 1001.0)
+    assert (risk.var(profits).value, risk.cvar(profits).value) == pytest.approx((950.0, 975.5))
+
+
+@pytest.mark.parametrize("level", [5e-324, 1e-300, 1e-13])
+def test_the_smallest_level_is_the_smallest_loss(level):
+    assert risk.var([3.0, 1.0, 2.0], level).value == -3.0
+
+
 @pytest.mark.parametrize(
     "level, known", [(0.001, 0), (0.01, 0), (0.03, 1), (0.05, 1), (0.95, 1), (0.99, 1), (0.995, 0)]
 )

@@ -113,7 +113,7 @@ def on_data(names: list[str], given: dict[str, Any], pair: tuple[str, str] | Non
     start, end = sources.period(events)
     market = _calibrated(events, given, tick, start, end)
     quotes = {name: models.quotes(name, market, given, end - start) for name in names}
-    feed = replay.feed(events, tick, lot)
+    feed = replay.feed(events, tick, lot, orders=how.queue == "orders")
     room = _room(feed, how.latency)
     rows, paths, profits = [], {}, {}
     for name, quote in quotes.items():

@@ -80,10 +80,12 @@ def _nanoseconds(name, time, line):
     if len(time) and micro.any() != micro.all():
         row = int(np.argmax(micro != micro[0]))
         raise EventError(f"{name}, line {row + line}: times must be all in ms or all in µs; got {time[row]}")
-    if np.any((time < 10**12) | (time >= 10**17)):
-        row = int(np.argmax((time < 10**12) | (time >= 10**17)))
-        raise EventError(f"{name}, line {row + line}: times must be ms or µs since 1970; got {time[row]}")
-    return time * (1000 if micro.all() else 10**6), "us" if micro.all() else "ms"
+    scale = 1000 if micro.all() else 10**6
+    wrong = (time < 10**12) | (time > (2**63 - 1) // scale)  # beyond it nanoseconds do not fit into 64 bits
+    if np.any(wrong):
+        row = int(np.argmax(wrong))
+        raise EventError(f"{name}, line {row + line}: times must be ms or µs from 2001 to 2262; got {time[row]}")
+    return time * scale, "us" if scale == 1000 else "ms"
 
 
 def _events(name, kind, values, header):

@@ -9,11 +9,14 @@ from mmlib.order_book._kernels import replay as kernels
 from mmlib.order_book.events import EventError
 
 #: A row of market data: exchange and local time (ns), size, price in ticks, depth or trade, side of the resting order.
+#: Where orders are followed, also what leaves a queue without a trade; there `local` is when that order came, or −1.
 FEED = np.dtype([("ts", "i8"), ("local", "i8"), ("qty", "f8"), ("tick", "i4"), ("kind", "i1"), ("side", "i1"),
                  ("spare", "i2")])  # fmt: skip
 
 
-def feed(events: pd.DataFrame, tick: float, lot: float, *, ticks: tuple[int, int] | None = None) -> np.ndarray:
+def feed(
+    events: pd.DataFrame, tick: float, lot: float, *, ticks: tuple[int, int] | None = None, orders: bool = False
+) -> np.ndarray:
     """Market data of `events` in ticks, in the order of the exchange.
 
     LOBSTER's rows give the trade, then the levels that changed; Binance's snapshot, changes and trades (from the
@@ -27,6 +30,8 @@ def feed(events: pd.DataFrame, tick: float, lot: float, *, ticks: tuple[int, int
         Smallest step of prices, currency, and of sizes.
     ticks : pair of int, optional
         Lowest and highest tick; rows beyond it are left out. By default all.
+    orders : bool
+        Whether to follow LOBSTER's orders by their numbers, which the queue "orders" needs.
 
     Returns
     -------
@@ -35,11 +40,13 @@ def feed(events: pd.DataFrame, tick: float, lot: float, *, ticks: tuple[int, int
     Raises
     ------
     ValueError
-        If a price is not a whole number of ticks, or exchange times go back.
+        If a price is not a whole number of ticks, exchange times go back, or orders have no numbers of their own.
     """
     tick, lot = positive("tick", tick, "currency"), positive("lot", lot, "units")
     lobster = bool(np.all(events["kind"] <= book.HALT))
-    rows = _lobster_rows(events, tick) if lobster else _binance_rows(events, tick)
+    if orders and not lobster:
+        raise EventError("orders must be False: only LOBSTER's events have orders' numbers")
+    rows = _lobster_rows(events, tick, orders) if lobster else _binance_rows(events, tick)
     if ticks is not None:
         low, high = (integer("ticks", t, least=0, most=2**31 - 2) for t in ticks)
         rows = rows[(rows["tick"] >= low) & (rows["tick"] <= high)]
@@ -65,13 +72,19 @@ def _rows(ts, local, qty, tick, kind, side):
     return rows
 
 
-def _lobster_rows(events, tick):
-    """Trades, then changed levels, bid before ask; a level that left the view is emptied if it would be in view."""
+def _lobster_rows(events, tick, orders):
+    """Trades, then changed levels, bid before ask; a level that left the view is emptied if it would be in view.
+
+    Before them, where `orders`, what leaves a queue without a trade.
+    """
     depth = book.levels(events)
     time, local = events["time_ns"].to_numpy(), events["local_ns"].to_numpy()
     trade = np.flatnonzero((events["kind"] == book.EXECUTE).to_numpy())
     parts = [(trade, 0, _in_ticks(events["price"].to_numpy()[trade], tick), events["size"].to_numpy()[trade],
               kernels.DATA_TRADE, events["side"].to_numpy()[trade])]  # fmt: skip
+    left = np.flatnonzero(events["kind"].isin((book.CANCEL, book.DELETE)).to_numpy() & orders)
+    parts.append((left, 1, _in_ticks(events["price"].to_numpy()[left], tick), events["size"].to_numpy()[left],
+                  kernels.DATA_LEAVE, events["side"].to_numpy()[left]))  # fmt: skip
     for side, name, order in ((book.BID, "bid", 1), (book.ASK, "ask", 2)):
         price = np.column_stack([events[f"{name}_price_{n}"].to_numpy() for n in range(1, depth + 1)])
         size = np.column_stack([events[f"{name}_size_{n}"].to_numpy() for n in range(1, depth + 1)])
@@ -96,8 +109,19 @@ def _lobster_rows(events, tick):
     side = np.concatenate([np.broadcast_to(part[5], len(part[0])) for part in parts])
     level, qty = (np.concatenate([part[i] for part in parts]) for i in (2, 3))
     order = np.lexsort((rank, row))
-    row = row[order]
-    return _rows(time[row], local[row], qty[order], level[order], kind[order], side[order])
+    row, kind = row[order], kind[order]
+    known = np.where(kind == kernels.DATA_LEAVE, _came(events)[row], local[row]) if orders else local[row]
+    return _rows(time[row], known, qty[order], level[order], kind, side[order])
+
+
+def _came(events):
+    """Time at which each row's order was submitted, −1 where that was before the events or out of view."""
+    submitted = events[events["kind"] == book.SUBMIT]
+    if not submitted["order_id"].is_unique:
+        twice = submitted["order_id"][submitted["order_id"].duplicated()].iloc[0]
+        raise EventError(f"events must submit an order once for its queue to be known; {twice} comes twice")
+    time = pd.Series(submitted["time_ns"].to_numpy(), submitted["order_id"].to_numpy())
+    return events["order_id"].map(time).fillna(-1).to_numpy(np.int64)
 
 
 def _binance_rows(events, tick):

@@ -14,10 +14,8 @@ the update id or the trade's. Size 0 says that a level is gone. The columns of t
 whole message.
 """
 
-import gzip
 import json
-import zipfile
-import zlib
+import re
 from bisect import bisect_left
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +23,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from mmlib import textfiles
 from mmlib.checks import integer
 from mmlib.order_book import _cache
 from mmlib.order_book._archive import table
@@ -33,6 +32,8 @@ from mmlib.order_book.events import ASK, BID, COLUMNS, DEPTH, SNAPSHOT, TOUCH, T
 #: A capture of the first half of the synthetic hour; `synthetic.SAMPLE` has its truth.
 SAMPLE = str(Path(__file__).parents[2] / "data/order_book/synth_20260105.gz")
 MOST = 4_000_000_000  #: bytes that a file may unpack to
+_NUMBER = re.compile(r"[0-9]{1,15}(\.[0-9]{1,18})?").fullmatch
+_LATEST = 2**63 // 10**6 - 1  # ms that are still whole nanoseconds of 64 bits
 
 
 def read_capture(path: str | Path, levels: int = 5, *, resync: bool = False, cache: bool = True) -> pd.DataFrame:
@@ -67,10 +68,10 @@ def read_capture(path: str | Path, levels: int = 5, *, resync: bool = False, cac
     path = Path(path)
 
     def events(source):
-        return _capture(path.name, source[1].decode("utf-8", "replace"), levels, resync)
+        return _capture(path.name, _text(path.name, source[1]), levels, resync)
 
     label = f"{path.name}:{levels}:{'resync' if resync else 'strict'}"
-    return _cache.through([(path, label, lambda: unpacked(path))], events, cache)
+    return _cache.through([(path, label, lambda: _unpacked(path))], events, cache)
 
 
 def read_archive(path: str | Path, *, cache: bool = True) -> pd.DataFrame:
@@ -92,35 +93,19 @@ def read_archive(path: str | Path, *, cache: bool = True) -> pd.DataFrame:
         be; names the line.
     """
     path = Path(path)
-    return _cache.through([(path, path.name, lambda: unpacked(path))], lambda source: table(*source), cache)
+    return _cache.through([(path, path.name, lambda: _unpacked(path))], lambda source: table(*source), cache)
 
 
-def unpacked(path: Path) -> bytes:
-    """The bytes of a file, of a .gz or of the one file of a .zip, read to the end or not at all.
+def _unpacked(path):
+    return textfiles.content(path, largest=MOST, error=EventError)
 
-    Raises
-    ------
-    EventError
-        If it cannot be read or unpacked, or unpacks to more than `MOST` bytes.
-    """
+
+def _text(name, data):
     try:
-        if path.suffix.lower() == ".zip":
-            with zipfile.ZipFile(path) as archive:
-                names = archive.namelist()
-                if len(names) != 1:
-                    raise EventError(f"{path.name}: must be a zip of one file; it holds {len(names)}")
-                if archive.getinfo(names[0]).file_size > MOST:
-                    raise EventError(f"{path.name}: unpacks to more than {MOST:,} bytes")
-                return archive.read(names[0])
-        if path.suffix.lower() == ".gz":
-            with gzip.open(path) as file:
-                data = file.read(MOST + 1)
-            if len(data) > MOST:
-                raise EventError(f"{path.name}: unpacks to more than {MOST:,} bytes")
-            return data
-        return path.read_bytes()
-    except (EOFError, zlib.error, zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError) as error:
-        raise EventError(f"{path.name}: cannot be read to its end: {error}") from None
+        return data.decode()
+    except UnicodeDecodeError as problem:
+        line = data[: problem.start].count(b"\n") + 1
+        raise EventError(f"{name}, line {line}: must be UTF-8; got byte 0x{data[problem.start]:02x}") from None
 
 
 class _Ladder:
@@ -150,6 +135,7 @@ def _capture(name, text, levels, resync):
     ladders, last, snapshot, waiting = None, None, None, []
     nothing = [np.nan, 0.0, np.nan, 0.0] * levels
     book, symbol = nothing, None
+    dated = {}  # whether messages of a kind have the exchange's time
     for line, local, message in _messages(name, text):
         if "lastUpdateId" in message:
             message_kind, data = SNAPSHOT, message
@@ -160,13 +146,15 @@ def _capture(name, text, levels, resync):
                 raise EventError(f"{name}, line {line}: must be of one symbol, {symbol}; got {data.get('s')!r}")
             symbol = data.get("s")
         try:
+            if dated.setdefault(message_kind, "T" in data) != ("T" in data):
+                raise ValueError("must have the exchange's time T in all messages of a kind, or in none")
             if message_kind == SNAPSHOT:
                 report["snapshot"] += 1
-                ladders, snapshot, last = {BID: _Ladder(BID), ASK: _Ladder(ASK)}, int(data["lastUpdateId"]), None
+                ladders, snapshot, last = {BID: _Ladder(BID), ASK: _Ladder(ASK)}, _whole(data["lastUpdateId"]), None
                 changes = _changes(data, "bids", "asks")
                 _apply(ladders, changes)
                 book = _book(ladders, levels)
-                time = int(data["T"]) if "T" in data else local // 10**6
+                time = _whole(data["T"], _LATEST) if "T" in data else local // 10**6
                 _add(rows, books, book, (line, local, time), SNAPSHOT, snapshot, changes)
                 pending, waiting = waiting, []
                 for earlier in pending:
@@ -183,10 +171,10 @@ def _capture(name, text, levels, resync):
                     ladders, book = None, nothing
             elif message_kind == TOUCH:
                 report["touch"] += 1
-                touch = [(float(data["b"]), float(data["B"]), BID), (float(data["a"]), float(data["A"]), ASK)]
+                touch = [(_number(data["b"]), _number(data["B"]), BID), (_number(data["a"]), _number(data["A"]), ASK)]
                 _check(touch)
-                time = int(data["T"]) if "T" in data else local // 10**6
-                _add(rows, books, book, (line, local, time), TOUCH, int(data["u"]), touch)
+                time = _whole(data["T"], _LATEST) if "T" in data else local // 10**6
+                _add(rows, books, book, (line, local, time), TOUCH, _whole(data["u"]), touch)
             elif message_kind == TRADE:
                 if data.get("X", "MARKET") != "MARKET":
                     report["other_trades"] += 1
@@ -194,9 +182,9 @@ def _capture(name, text, levels, resync):
                 report["trade"] += 1
                 if not isinstance(data["m"], bool):
                     raise ValueError(f"m must be true or false; got {data['m']!r}")
-                trade = [(float(data["p"]), float(data["q"]), BID if data["m"] else ASK)]
+                trade = [(_number(data["p"]), _number(data["q"]), BID if data["m"] else ASK)]
                 _check(trade)
-                _add(rows, books, book, (line, local, int(data["T"])), TRADE, int(data["t"]), trade)
+                _add(rows, books, book, (line, local, _whole(data["T"], _LATEST)), TRADE, _whole(data["t"]), trade)
             else:
                 raise ValueError(f"must be depthUpdate, bookTicker, trade or a snapshot; got {str(data)[:60]}")
         except (KeyError, TypeError, ValueError) as error:
@@ -216,9 +204,9 @@ def _messages(name: str, text: str) -> Iterator[tuple[int, int, dict]]:
     for line, raw in enumerate(text.split("\n")[:-1], start=1):
         local, _, message = raw.partition(" ")
         try:
-            if not (local.isascii() and local.isdigit() and len(local) <= 19):
+            if not (local.isascii() and local.isdigit() and len(local) <= 19 and int(local) < 2**63):
                 raise ValueError(f"must begin with the local time in ns; got {raw[:30]!r}")
-            message = json.loads(message, parse_constant=_no_constant)
+            message = json.loads(message, parse_constant=_no_constant, object_pairs_hook=_once)
             if not isinstance(message, dict):
                 raise ValueError("must hold a JSON object")
         except (ValueError, RecursionError) as error:
@@ -230,9 +218,28 @@ def _no_constant(text):
     raise ValueError(f"must hold finite numbers; got {text}")
 
 
+def _once(pairs):
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError(f"must have each name once in an object; got {[name for name, _ in pairs]}")
+    return found
+
+
+def _number(text):
+    if not (isinstance(text, str) and _NUMBER(text)):
+        raise ValueError(f"must hold prices and sizes as texts of decimal numbers; got {text!r}")
+    return float(text)
+
+
+def _whole(value, most=2**63 - 1):
+    if not (type(value) is int and 0 <= value <= most):
+        raise ValueError(f"must hold times and ids as whole numbers from 0 to {most}; got {value!r}")
+    return value
+
+
 def _changes(data, bids, asks):
     changes = [
-        (float(price), float(size), side) for side, key in ((BID, bids), (ASK, asks)) for price, size in data[key]
+        (_number(price), _number(size), side) for side, key in ((BID, bids), (ASK, asks)) for price, size in data[key]
     ]
     _check(changes, gone=True)
     return changes
@@ -252,8 +259,8 @@ def _apply(ladders, changes):
 def _depth(name, message, ladders, snapshot, last, report, resync, levels, rows, books):
     """Apply a depth message: the id that the next must continue (−1: none can, a snapshot is needed), and the book."""
     line, local, data = message
-    first, final = int(data["U"]), int(data["u"])
-    before = int(data["pu"]) if "pu" in data else first - 1
+    first, final = _whole(data["U"]), _whole(data["u"])
+    before = _whole(data["pu"]) if "pu" in data else first - 1
     if last is None and final < snapshot:
         report["dropped"] += 1
         return None, _book(ladders, levels)
@@ -270,7 +277,8 @@ def _depth(name, message, ladders, snapshot, last, report, resync, levels, rows,
     changes = _changes(data, "b", "a")
     _apply(ladders, changes)
     book = _book(ladders, levels)
-    _add(rows, books, book, (line, local, int(data["T"]) if "T" in data else int(data["E"])), DEPTH, final, changes)
+    time = _whole(data["T" if "T" in data else "E"], _LATEST)
+    _add(rows, books, book, (line, local, time), DEPTH, final, changes)
     return final, book
 
 

@@ -154,7 +154,7 @@ def measured(fit: Intensity, least: int = 20) -> Measured:
     ----------
     fit : Intensity
     least : int
-        Distances hit less often are left out; of equal rates next to each other the nearest distance stays.
+        Distances hit less often are left out; of the farthest that are hit equally often only the nearest stays.
 
     Returns
     -------
@@ -164,14 +164,15 @@ def measured(fit: Intensity, least: int = 20) -> Measured:
     Raises
     ------
     ValueError
-        If fewer than two distances are left.
+        If fewer than two different rates are left.
     """
     integer("least", least, least=1, meaning="hits")
     hits = np.rint(fit.rate / fit.rate[0] * fit.count) if fit.count else np.zeros(len(fit.rate))
-    keep = (hits >= least) & np.append(True, np.diff(fit.rate) < 0)
-    if keep.sum() < 2:
-        raise ValueError(f"least must leave two distances at least; {least} hits leave {keep.sum()}")
-    return Measured(fit.distance[keep], fit.rate[keep], extend=True)
+    kept = int(np.sum(hits >= least))
+    falls = np.flatnonzero(np.diff(fit.rate[:kept]) < 0)
+    if not len(falls):
+        raise ValueError(f"least must leave two different rates at least; {least} hits leave {min(kept, 1)}")
+    return Measured(fit.distance[: falls[-1] + 2], fit.rate[: falls[-1] + 2], extend=True)
 
 
 def by_time(

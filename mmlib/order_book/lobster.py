@@ -9,11 +9,13 @@ off in mid-line is refused with its line. (Huang & Polak 2011 describe the forma
 """
 
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from mmlib import textfiles
 from mmlib.order_book import _cache
 from mmlib.order_book._kernels.digits import WHY, count_lines, parse
 from mmlib.order_book.events import COLUMNS, CROSS, HALT, PRICE_UNIT, EventError, book_columns, levels
@@ -22,6 +24,7 @@ from mmlib.order_book.events import COLUMNS, CROSS, HALT, PRICE_UNIT, EventError
 SAMPLE = str(Path(__file__).parents[2] / "data/order_book/SYNTH_2026-01-05_34200000_37800000_3.zip")
 EMPTY = 9_999_999_999  #: LOBSTER's price of a level that is not there; −EMPTY on the bid side.
 FIELDS = ("time", "type", "order id", "size", "price", "direction")
+MOST = 16_000_000_000  #: bytes that a file may have
 NS = 9  # decimals of a second that are kept
 
 
@@ -90,11 +93,17 @@ def _units(name, price):
 def _sources(message, orderbook):
     """Names and bytes of the two files, as functions that read them: [(path, name, read)] of message and book."""
     if orderbook is not None and orderbook != message:
-        return [(path, path.name, _bytes_of(path)) for path in (message, orderbook)]
+        return [
+            (path, path.name, partial(textfiles.content, path, largest=MOST, error=EventError))
+            for path in (message, orderbook)
+        ]
     if not zipfile.is_zipfile(message):
         raise EventError(f"{message.name}: orderbook_path must be given, unless message_path is a zip with both files")
-    with zipfile.ZipFile(message) as archive:
-        names = archive.namelist()
+    try:
+        with zipfile.ZipFile(message) as archive:
+            names = archive.namelist()
+    except Exception as problem:  # zipfile lets a dozen types of exception out of a broken archive
+        raise EventError(f"{message.name}: cannot be unpacked: {problem}") from None
     found = []
     for part in ("_message_", "_orderbook_"):
         matches = [name for name in names if part in name and name.endswith(".csv")]
@@ -104,26 +113,18 @@ def _sources(message, orderbook):
     return found
 
 
-def _bytes_of(path):
-    def read():
-        try:
-            return path.read_bytes()
-        except OSError as error:
-            raise EventError(f"{path.name}: cannot be read: {error.strerror}") from None
-
-    return read
-
-
 def _member_of(path, member):
     def read():
-        with zipfile.ZipFile(path) as archive:
-            info = archive.getinfo(member)
-            if info.file_size > 200 * max(info.compress_size, 1) or info.flag_bits & 1:
-                raise EventError(f"{path.name}:{member} is encrypted, or unpacks to more than 200 times its size")
-            try:
+        try:
+            with zipfile.ZipFile(path) as archive:
+                info = archive.getinfo(member)
+                if info.file_size > 200 * max(info.compress_size, 1) or info.flag_bits & 1:
+                    raise EventError(f"{path.name}:{member} is encrypted, or unpacks to more than 200 times its size")
                 return archive.read(member)
-            except (zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError, OSError, ValueError) as error:
-                raise EventError(f"{path.name}:{member}: cannot be unpacked: {error}") from None
+        except EventError:
+            raise
+        except Exception as problem:  # as above
+            raise EventError(f"{path.name}:{member}: cannot be unpacked: {problem}") from None
 
     return read
 

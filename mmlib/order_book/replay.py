@@ -18,6 +18,9 @@ gets what is left of the trade, else all. A request for an order that is gone do
     back        all that was there on arrival; less by every trade, at most the level's size
     power n     also less by its share of what left without a trade, 1 − p, p = bⁿ/(bⁿ + frontⁿ), b what is behind
     front       nothing: the first trade at its price (a bound, not a model)
+    orders      exactly the orders that came before it, by number: less by every trade and each cancellation of them
+
+"orders" needs a feed of LOBSTER's with orders=True; what came before the file began is ahead.
 
 The orders are not in the market that was recorded, so nobody answers them: a replay overstates what a maker earns by
 the impact of its quotes.
@@ -34,7 +37,7 @@ from mmlib.order_book._feed import FEED, feed
 from mmlib.order_book._kernels import replay as kernels
 from mmlib.order_book._pay import Report, fills, pay
 
-QUEUES = {"back": kernels.BACK, "power": kernels.POWER, "front": kernels.FRONT}
+QUEUES = {"back": kernels.BACK, "power": kernels.POWER, "front": kernels.FRONT, "orders": kernels.ORDERS}
 _FAULTS = {
     kernels.TOO_MANY_ORDERS: "more orders are open at once than `orders`",
     kernels.TOO_MANY_FILLS: "there are more fills than `fills`",
@@ -72,7 +75,7 @@ def start(
     latency : int or triple of int
         Nanoseconds that data, requests and responses take (one number: each). None in place of the first: the local
         times of the feed, which must not go back.
-    queue : {"back", "power", "front"}
+    queue : {"back", "power", "front", "orders"}
     power : float
         n of the power queue.
     partial : bool
@@ -93,6 +96,9 @@ def start(
     """
     if queue not in QUEUES:
         raise ValueError(f"queue must be one of {', '.join(map(repr, QUEUES))}; got {queue!r}")
+    follows = feed["kind"] == kernels.DATA_LEAVE
+    if queue == "orders" and not follows.any():
+        raise ValueError('queue "orders" must have a feed made with orders=True, in which orders leave; it has none')
     lot, order_size = positive("lot", lot, "units"), positive("order_size", order_size, "units")
     if abs(order_size / lot - round(order_size / lot)) > 1e-9 or round(order_size / lot) < 1:
         raise ValueError(f"order_size must be a whole number of lots ({lot:g}); got {order_size!r}")
@@ -105,7 +111,8 @@ def start(
         raise ValueError(f"latency must be one number or three (ns); got {latency!r}")
     waits = [-1 if i == 0 and wait is None else integer("latency", wait, least=0, meaning="ns")
              for i, wait in enumerate(three)]  # fmt: skip
-    if waits[0] < 0 and (np.any(np.diff(feed["local"]) < 0) or np.any(feed["local"] < feed["ts"])):
+    data = feed[~follows]
+    if waits[0] < 0 and (np.any(np.diff(data["local"]) < 0) or np.any(data["local"] < data["ts"])):
         raise ValueError("latency must be given: the feed's local times go back, or are before the exchange's")
     low, high = int(feed["tick"].min()), int(feed["tick"].max())
     width = 1 << max(high - low, 1023).bit_length()  # a power of two: few sizes to compile for
@@ -205,7 +212,7 @@ def backtest(
     **options
         As for `start`: step, latency, queue, power, partial …
     """
-    rows = feed(events, tick, lot, ticks=ticks)
+    rows = feed(events, tick, lot, ticks=ticks, orders=options.get("queue") == "orders")
     state = start(rows, lot=lot, order_size=quotes.size, **options)
     run(rows, state, *quoter(quotes, tick))
     return pay(rows, state, tick=tick, horizon=horizon, maker_fee=maker_fee, taker_fee=taker_fee)
@@ -221,7 +228,7 @@ def _state_dtype(orders, fills, messages, ticks):
         [
             *fields("now begun step cursor decision fault", "i8"),
             *fields("feed_latency entry_latency response_latency queue lowest bid ask seen_bid seen_ask", "i8"),
-            *fields("order_size position cash known_position resting sent fills", "i8"),
+            *fields("order_size position cash known_position resting sent used fills", "i8"),
             *fields("touches touch_first answers answer_first requests request_first", "i8"),
             *fields("lot power", "f8"),
             *fields("done partial", "?"),

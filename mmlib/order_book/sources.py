@@ -12,7 +12,7 @@ import pandas as pd
 
 from mmlib.order_book import binance, lobster
 from mmlib.order_book._pegged import period as covered
-from mmlib.order_book.events import HALT, EventError, book_columns, levels
+from mmlib.order_book.events import ASK, BID, HALT, TOUCH, EventError, book_columns, levels
 
 _UNIT = 1e-8  # of prices and sizes, as Binance writes them
 
@@ -87,3 +87,25 @@ def period(events: pd.DataFrame) -> tuple[float, float]:
         time = events["time_ns"]
         return float(time.iloc[0] // 10**9), float(-(-time.iloc[-1] // 10**9))
     return covered(events, None, None)
+
+
+def best(events: pd.DataFrame) -> pd.DataFrame:
+    """Best prices and sizes by the exchange's clock: those sent, where any were (Binance's), else the books'.
+
+    Returns
+    -------
+    DataFrame
+        A row a message with both sides quoted: `time_ns`, `bid`, `bid_size`, `ask`, `ask_size`.
+    """
+    touch = (events["kind"] == TOUCH).to_numpy()
+    if touch.any():
+        side = events["side"].to_numpy()
+        rows = {name: events[touch & (side == sign)] for name, sign in (("bid", BID), ("ask", ASK))}
+        price, size = ({name: row[what].to_numpy() for name, row in rows.items()} for what in ("price", "size"))
+        time = rows["bid"]["time_ns"].to_numpy()
+    else:
+        price, size = ({name: events[f"{name}_{what}_1"].to_numpy() for name in ("bid", "ask")}
+                       for what in ("price", "size"))  # fmt: skip
+        time = events["time_ns"].to_numpy()
+    columns = {f"{name}{tail}": part[name] for name in ("bid", "ask") for tail, part in (("", price), ("_size", size))}
+    return pd.DataFrame({"time_ns": time, **columns}).dropna().sort_values("time_ns", kind="stable", ignore_index=True)

@@ -36,6 +36,8 @@ from mmlib.stock_loan._kernels.smoothing import intermittent
 
 #: Most lags tried, and days without which no model is fitted.
 MOST, LEAST = 5, 30
+#: Names that one process forecasts before others have started: these pay beyond, unless `workers` says otherwise.
+ALONE = 10_000
 _FORWARD = {None: (np.asarray, np.asarray), "log": (np.log, np.exp), "log1p": (np.log1p, np.expm1)}
 
 
@@ -66,7 +68,8 @@ def forecast(
     path : path, optional
         Where to write the table, ``.parquet`` or ``.csv``, and beside it the journal; without one nothing is written.
     scheduler, workers :
-        As in `cluster.client`; ``workers=1`` works in this process.
+        As in `cluster.client`; ``workers=1`` works in this process, as does None without a scheduler for fewer than
+        `ALONE` names: they take less time than processes take to start.
     chunk : int
         Names sent together.
     progress : bool
@@ -117,7 +120,8 @@ def forecast(
 def _results(chunks, settings, scheduler, workers) -> Iterator[dict]:
     if not chunks:
         return
-    if scheduler is None and workers == 1:
+    small = workers is None and sum(each.shape[1] for each in chunks) < ALONE
+    if scheduler is None and (workers == 1 or small):
         yield from (forecast_chunk(each, **settings) for each in chunks)
         return
     from distributed import as_completed

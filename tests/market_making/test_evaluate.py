@@ -755,3 +755,12 @@ def test_nothing_to_invert_is_refused():
     nothing = np.full((1, 3), np.nan)
     with pytest.raises(ValueError, match="the profit is 0 for certain"):
         evaluate.profit_law(AS_MARKET, Quotes([0.0], [-1, 0, 1], nothing, nothing, 1.0))
+
+
+def test_a_gain_beyond_all_bounds_that_hardly_ever_comes_is_refused():
+    """At e^-400 a day the fill at distance 400 does not move the deviation, but E exp(z·profit) is no number."""
+    quotes = Quotes([0.0], [-1, 0, 1], [[400.0, 0.5, np.nan]], [[np.nan, 0.5, 0.5]], 1.0)
+    with pytest.raises(
+        ValueError, match=r"quotes must lose or gain less .*: the tails of the profit cannot be bounded"
+    ):
+        evaluate.profit_law(Market(1.0, 1.0, 1.0), quotes, 1, tolerance=1e-4)

@@ -156,7 +156,7 @@ def decision_process(market, penalty, Q, distances, rho):
     state, bid, ask = (x.ravel() for x in np.meshgrid(np.arange(m), np.arange(n), np.arange(n), indexing="ij"))
     up, down = np.where(state < m - 1, bid_rate[bid], 0.0), np.where(state > 0, ask_rate[ask], 0.0)
     income = up * (distances[bid] - market.fee) + down * (distances[ask] - market.fee) + (market.mu * (state - Q))
-    income -= penalty(state - Q)
+    income -= penalty(state - Q) + market.impact * (up * (state - Q + 1) - down * (state - Q - 1))
     pair = np.arange(len(state))
     weights = np.concatenate([1 - (up + down) / uniform, up / uniform, down / uniform])
     to = np.concatenate([state, np.minimum(state + 1, m - 1), np.maximum(state - 1, 0)])
@@ -170,8 +170,8 @@ STAIRS = TwoSidedMarket(2.0, Measured([-3, -1, -0.9, 0, 0.1, 2, 4], [140, 130, 7
 
 @pytest.mark.parametrize(
     "market",
-    [AS, LOGISTIC, MARKETS["linear"], STAIRS],
-    ids=["exponential", "logistic", "linear, nobody trades beyond 2", "stairs, several local best quotes"],
+    [AS, LOGISTIC, MARKETS["linear"], STAIRS, Market(2.0, 140.0, 1.5, mu=0.4, impact=0.05, fee=-0.1)],
+    ids=["exponential", "logistic", "linear, nobody trades beyond 2", "stairs, several local best quotes", "frictions"],
 )
 def test_a_grid_of_prices_gives_the_value_of_quantecons_decision_process(market):
     """The same problem as a Markov decision process; rounding only: 1e-10 of the value."""
@@ -354,6 +354,24 @@ def test_units_of_price_and_time_do_not_matter(price, time):
     one, other = solve(1.0, 1.0), solve(price, time)
     np.testing.assert_allclose(other.value, price * one.value, rtol=1e-9, atol=1e-9 * price)
     np.testing.assert_allclose(other.bid, price * one.bid, rtol=1e-9, atol=1e-9 * price)
+
+
+def test_a_maker_without_aversion_to_risk_divides_by_none():
+    """No bound A/xi is asked for where xi is 0: nothing is divided by it, and numpy has nothing to warn of."""
+    with np.errstate(all="raise"):
+        assert hjb.policy_iteration(LOGISTIC, max_inventory=4).gain > 0
+
+
+@pytest.mark.parametrize("taker", ["lot", "flatten"])
+def test_a_slow_market_is_a_fast_one_in_other_time(taker):
+    """Time in units 10,000 times as long: less than one fill a unit, gains and volatility to scale, the same taker."""
+    problem = dict(max_inventory=6, gamma=0.1, taker=taker, taker_cost=0.05)
+    fast = hjb.policy_iteration(AS, **problem)
+    slow = hjb.policy_iteration(Market(sigma=AS.sigma / 100, A=AS.A / 1e4, k=AS.k), **problem)
+    assert fast.taker.any()
+    np.testing.assert_array_equal(slow.taker, fast.taker)
+    assert 1e4 * slow.gain == pytest.approx(fast.gain, rel=1e-9)
+    np.testing.assert_allclose(slow.value, fast.value, rtol=0, atol=1e-9)
 
 
 def test_order_size_is_a_unit_too():

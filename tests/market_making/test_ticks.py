@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.linalg import expm
 
-from mmlib.market_making import Market, _cp_sat, cartea_jaimungal, hjb, ticks
+from mmlib.market_making import Market, Quotes, _cp_sat, cartea_jaimungal, hjb, ticks
 
 with_cp_sat = pytest.mark.skipif(
     importlib.util.find_spec("ortools") is None, reason="OR-Tools is not installed (extra csp)"
@@ -140,6 +140,15 @@ def test_it_is_the_best_of_all_tables_on_a_small_grid(market, mid, rules):
     assert stationary_gain(market, q, found.quotes.bid[0], found.quotes.ask[0], 0.2) == pytest.approx(found.value)
 
 
+@pytest.mark.parametrize("offsets", [(0, 1), (5, 7)], ids=["largest", "smallest"])
+def test_an_end_of_the_offsets_that_binds_is_not_passed(offsets):
+    """Free quotes lie between 1 and 5 ticks: brute force within the range, and no distance outside it."""
+    found = ticks.solve(MARKET, phi=0.2, tick=0.25, horizon=1.0, max_inventory=1, offsets=offsets)
+    assert found.value == pytest.approx(brute_force(MARKET, 0.2, 0.25, offsets), rel=1e-12)
+    shown = np.concatenate([side[~np.isnan(side)] for side in (found.quotes.bid, found.quotes.ask)])
+    assert 0.25 * offsets[0] <= shown.min() and shown.max() <= 0.25 * offsets[1]
+
+
 @pytest.mark.parametrize("tick", [0.1, 0.25])
 def test_when_only_the_grid_binds_it_is_policy_iteration(tick):
     """Howard's iteration of `hjb` over the same distances, with xi = 0 and phi = gamma sigma²/2: its own kernel."""
@@ -247,8 +256,9 @@ def test_an_ended_effort_returns_the_best_table_so_far_and_says_so():
     problem = dict(phi=0.2, tick=0.25, horizon=1.0, max_inventory=3, offsets=(0, 5), obligation=(2, 1), monotone=True)
     early, again, full = (ticks.solve(MARKET, **problem, effort=e) for e in (1e-4, 1e-4, 30.0))
     assert early.status == "feasible"
-    assert early.gap > 0
+    assert 0 < early.gap < early.bound
     assert early.value <= full.value <= early.bound
+    assert early.bound <= ticks.solve(MARKET, **{**problem, "monotone": False}).value * (1 + 1e-9)
     np.testing.assert_array_equal(early.quotes.bid, again.quotes.bid)
     assert (early.value, early.bound) == (again.value, again.bound)
 
@@ -275,6 +285,9 @@ def test_without_or_tools_the_error_names_the_extra(tmp_path, monkeypatch):
         (dict(monotone=1), "monotone"),
         (dict(objective="long"), "objective"),
         (dict(obligation=(1, 3)), "obligation"),
+        (dict(obligation=(-1, 3)), "obligation"),
+        (dict(seed=-1), "seed"),
+        (dict(seed=2**31), "seed"),
         (dict(max_rate=0.0), "max_rate"),
         (dict(effort=0.0), "effort"),
         (dict(tolerance=-1.0), "tolerance"),
@@ -302,6 +315,28 @@ def test_the_first_table_under_rules_that_bind_is_within_one_per_cent_of_the_bes
     first, best = (ticks.solve(MARKET, **rules, effort=effort) for effort in (1e-6, 30.0))
     assert best.status == "optimal"
     assert best.value * 0.99 <= first.value <= best.value <= first.bound
+
+
+@pytest.mark.parametrize(
+    "quotes",
+    [
+        Quotes([0.0, 0.5], [-1, 0, 1], [[0.5, 0.5, np.nan]] * 2, [[np.nan, 0.5, 0.5]] * 2, 1.0),
+        Quotes([0.0], [0, 1], [[0.5, np.nan]], [[np.nan, 0.5]], 1.0),
+        Quotes([0.0], [-1, 0, 1], 0.5, 0.5, 1.0, limit=1),
+        Quotes([0.0], [-1, 0, 1], [[np.nan, 0.5, np.nan]], [[np.nan, 0.5, 0.5]], 1.0),
+        Quotes([0.0], [-1, 0, 1], [[0.5, 0.5, np.nan]], [[np.nan, 0.5, np.nan]], 1.0),
+    ],
+    ids=["two rows", "one side of 0", "a hard limit", "no way up", "no way down"],
+)
+def test_a_table_without_one_gain_is_refused(quotes):
+    with pytest.raises(ValueError, match=r"quotes must be one row over -Q, \.\.\., Q, quoted on the side that"):
+        ticks.gain(MARKET, quotes, 0.2)
+
+
+def test_flat_the_maker_need_not_quote():
+    """Nothing is quoted at 0: inventory only comes back, and in the long run nothing is earned."""
+    quotes = Quotes([0.0], [-1, 0, 1], [[0.5, np.nan, np.nan]], [[np.nan, np.nan, 0.5]], 1.0)
+    assert ticks.gain(MARKET, quotes, 0.2) == pytest.approx(0.0, abs=1e-12)
 
 
 @pytest.mark.parametrize(

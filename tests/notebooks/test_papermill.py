@@ -18,14 +18,20 @@ NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 CHAPTERS = sorted(str(path.relative_to(NOTEBOOKS).with_suffix("")) for path in NOTEBOOKS.glob("[!.]*/[!.]*.ipynb"))
 
 OTHER = {
+    "learning/environment": {"phi": 0.4, "steps": 150, "max_inventory": 12, "episodes": 3000, "seed": 8},
+    "learning/glass_box": {"high": 4.0, "rate_up": 4.0, "steps": 150, "max_inventory": 12},
+    "learning/policy_gradient": {"phi": 0.4, "steps": 150, "max_inventory": 12, "rounds": 40},
     "market_making/avellaneda_stoikov": {"gamma": 0.2, "paths": 5000, "seed": 8},
     "market_making/beyond_exponential": {"gamma": 0.2, "steps": 40, "max_inventory": 10},
-    "market_making/cartea_jaimungal": {"A": 2.0, "phi": 3e-4, "max_inventory": 5},
-    "market_making/glft": {"gamma": 0.02, "sigma": 0.2, "steps": 50, "max_inventory": 20},
+    "market_making/cartea_jaimungal": {"A": 100.0, "phi": 0.4, "max_inventory": 5},
+    "market_making/glft": {"gamma": 0.2, "sigma": 1.5, "steps": 50, "max_inventory": 20},
     "market_making/hjb_numerics": {"gamma": 0.2, "max_inventory": 6, "coarsest": 10},
-    "market_making/liquidation": {"sigma": 0.4, "gamma": 0.02, "inventory": 4, "seed": 8},
+    "market_making/liquidation": {"sigma": 1.5, "gamma": 0.05, "inventory": 4, "seed": 8},
     "market_making/strategies": {"gamma": 0.05, "steps": 50, "paths": 4000, "few_paths": 200, "seed": 8},
     "market_making/ticks": {"phi": 0.4, "tick": 0.4, "max_inventory": 3, "obliged": 1},
+    "order_book/calibrate": {"high": 8.0, "gamma": 0.02, "draws": 60, "days": 10},
+    "order_book/events": {"far": 8, "every": 600.0, "seed": 2},
+    "order_book/replay": {"gamma": 0.02, "decide": 0.2, "seed": 8},
     "stock_loan/allocation": {"capital_share": 0.6, "seed": 8},
     "stock_loan/decisions": {"shortage": 1000.0, "excess": 100.0, "draws": 300},
     "stock_loan/demand": {"available": 110.0, "seed": 8},
@@ -35,6 +41,14 @@ OTHER = {
     "stock_loan/panels": {"names": 40, "days": 120, "scenarios": 60},
     "stock_loan/rehypothecation": {"debit_scale": 0.4},
 }
+
+ENDS = [
+    ("market_making/avellaneda_stoikov", {"gamma": 1.0, "paths": 5000}),
+    ("market_making/beyond_exponential", {"gamma": 1.0, "k": 10.0, "sigma": 1.0, "max_inventory": 8}),
+    ("market_making/glft", {"steps": 1}),
+    ("market_making/strategies", {"steps": 1, "paths": 4000, "few_paths": 200}),
+    ("market_making/ticks", {"max_inventory": 7}),
+]
 
 each_chapter = pytest.mark.parametrize("name", CHAPTERS)
 
@@ -68,6 +82,15 @@ def test_a_chapter_runs_with_other_parameters_from_another_folder(name, tmp_path
     committed, found = results(file(name)), results("out.ipynb")
     assert found.keys() == committed.keys()
     assert found != committed
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize(("name", "end"), ENDS, ids=[name for name, _ in ENDS])
+def test_a_chapter_holds_at_the_ends_of_its_documented_ranges(name, end, tmp_path, monkeypatch):
+    """Each end is stated in the comment of the parameter; the chapter's own checks must hold there too."""
+    monkeypatch.chdir(tmp_path)
+    papermill.execute_notebook(str(file(name)), "out.ipynb", end, progress_bar=False)
+    assert results("out.ipynb").keys() == results(file(name)).keys()
 
 
 @each_chapter

@@ -196,13 +196,28 @@ def test_the_capture_of_a_book_gives_the_book_back(table, tmp_path):
     assert trades["size"].sum() == table.loc[table["kind"] == events.EXECUTE, "size"].sum()
 
 
+def test_a_damaged_zip_is_refused(files, tmp_path):
+    """Every byte of the archive's directory and of a member's head, changed: never another exception."""
+    archive = tmp_path / "sample.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as out:
+        for path in files:
+            out.write(path, path.name)
+    whole, data = lobster.read(archive, cache=False), archive.read_bytes()
+    for at in [*range(60), *range(len(data) - 200, len(data))]:
+        archive.write_bytes(data[:at] + bytes([data[at] ^ 0x55]) + data[at + 1 :])
+        try:
+            assert lobster.read(archive, cache=False).equals(whole)
+        except EventError as refusal:
+            assert "sample.zip" in str(refusal)
+
+
 @pytest.mark.parametrize("cut", [0.3, 0.7, 0.99])
 def test_a_truncated_gzip_yields_nothing(table, tmp_path, cut):
     path = tmp_path / "c.gz"
     synthetic.write_capture(table, path)
     data = path.read_bytes()
     path.write_bytes(data[: int(cut * len(data))])
-    with pytest.raises(EventError, match="cannot be read to its end"):
+    with pytest.raises(EventError, match="must be a whole archive"):
         binance.read_capture(path, cache=False)
 
 
@@ -217,6 +232,41 @@ def test_gaps_are_named_or_passed_to_the_next_snapshot(table, tmp_path):
     found = binance.read_capture(path, resync=True, cache=False)
     assert found.attrs["report"]["gaps"] == [[41, 42]]
     assert found["ask_price_1"].iloc[-1] != found["ask_price_1"].iloc[-1]  # NaN: no book since
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (rb'"u":4,', rb'"u":3.5,', "must hold times and ids as whole numbers"),
+        (rb'"u":4,', rb'"u":true,', "must hold times and ids as whole numbers"),
+        (rb'"u":4,', rb'"u":"3",', "must hold times and ids as whole numbers"),
+        (rb'"u":4,', rb'"u":4,"u":4,', "must have each name once"),
+        (rb'"u":4,', b'"u":4,"x":"\xff",', "must be UTF-8; got byte 0xff"),
+        (rb'"b":[["', rb'"b":[["1_0', "texts of decimal numbers; got '1_0"),
+        (rb'"b":[["', rb'"b":[[" ', "texts of decimal numbers; got ' "),
+        (rb'"b":[["', '"b":[["\u0661'.encode(), "texts of decimal numbers"),
+        (rb'"T":', rb'"t":', "must have the exchange's time T in all messages of a kind"),
+        (rb'"T":', rb'"T":9', "must hold times and ids as whole numbers from 0 to 9223372036853"),
+    ],
+)  # fmt: skip
+def test_what_python_would_read_as_a_number_is_refused(table, tmp_path, old, new, message):
+    path = tmp_path / "c.txt"
+    synthetic.write_capture(table, path)
+    lines = path.read_bytes().split(b"\n")
+    line = next(i for i, text in enumerate(lines) if b'"depthUpdate"' in text and b'"u":4,' in text)
+    assert old in lines[line]
+    lines[line] = lines[line].replace(old, new, 1)
+    path.write_bytes(b"\n".join(lines))
+    with pytest.raises(EventError, match=f"line {line + 1}: {message}" if "UTF" in message else message):
+        binance.read_capture(path, cache=False)
+
+
+def test_a_local_time_beyond_64_bits_is_refused(table, tmp_path):
+    path = tmp_path / "c.txt"
+    synthetic.write_capture(table, path)
+    path.write_bytes(b"9999999999999999999" + path.read_bytes()[19:])
+    with pytest.raises(EventError, match="line 1: must begin with the local time in ns"):
+        binance.read_capture(path, cache=False)
 
 
 ARCHIVES = {
@@ -253,7 +303,8 @@ def test_archives_in_every_wrapping(tmp_path, text, kind):
         ("100.5", "0", "line 1: price must be > 0"),
         ("100.6,1.5", "100.6", "line 2: transact_time must be a whole number"),
         ("1758874297572", "1758874297572000", "line 2: times must be all in ms or all in µs"),
-        ("1758874297571", "1758874297", "must be all in ms|must be ms or µs"),
+        ("1758874297571", "1758874297", "line 1: times must be ms or µs from 2001"),
+        ("1758874297572", "17558874297572", "line 2: times must be ms or µs from 2001 to 2262; got 17558874297572"),
         ("false\n", "false", "line 2: is cut short"),
     ],
 )

@@ -111,6 +111,10 @@ def test_volatilities(amzn, goog, capture):
     windows = {"1s": None, "tsrv": 5, "kernel": 10, "preaveraged": 10}
     found = [calibrate.volatility(capture, method, window=w) for method, w in windows.items()]
     assert found == pytest.approx((7.4859293, 6.8223718, 6.8815164, 6.6999184), abs=6e-8)
+    mid = calibrate.quoted(capture)[1]
+    everything = np.sqrt(np.sum(np.diff(mid) ** 2) / 342)
+    assert everything == pytest.approx(7.8565483, abs=6e-8)  # the reference's: with moves before the 342 s, too
+    assert calibrate.volatility(capture, "rows") == pytest.approx(7.8565455, abs=6e-8)
 
 
 @pytest.mark.parametrize(

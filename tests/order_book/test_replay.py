@@ -9,16 +9,16 @@ from mmlib.market_making import Quotes
 from mmlib.order_book import replay, synthetic
 from mmlib.order_book.replay import FEED
 
-DEPTH, TRADE = 1, 2
+DEPTH, TRADE, GONE = 1, 2, 3
 BID, ASK = 1, -1
 NONE, LEAVE = -1, -2
 
 
 def tape(*rows):
-    """Rows (time, kind, side, tick, size)."""
+    """Rows (time, kind, side, tick, size), and of an order that is gone without a trade when it came."""
     feed = np.zeros(len(rows), FEED)
-    for i, (time, kind, side, tick, size) in enumerate(rows):
-        feed[i] = (time, time, size, tick, kind, side, 0)
+    for i, (time, kind, side, tick, size, *came) in enumerate(rows):
+        feed[i] = (time, *(came or [time]), size, tick, kind, side, 0)
     return feed
 
 
@@ -79,6 +79,67 @@ def test_the_power_queue_shares_cancellations(power):
     # after the run the order is still there
     order = int(np.flatnonzero(state["known"][0])[0])
     assert state["ahead"][0, order] == pytest.approx(ahead, abs=1e-12)
+
+
+def test_only_who_came_before_is_ahead():
+    """Behind 5 at 10; 4 come at 20; of the 5, 2 go at 22: 3 are ahead. Trades of 3 and of 1."""
+    rows = [*BOOK, (20, DEPTH, BID, 100, 9), (22, GONE, BID, 100, 2, -1), (22, DEPTH, BID, 100, 7),
+            (25, TRADE, BID, 100, 3), (25, DEPTH, BID, 100, 4), (35, TRADE, BID, 100, 1), END]  # fmt: skip
+    _, state = play(rows, [(100, NONE), (LEAVE, LEAVE)], queue="orders")
+    assert filled(state) == [[35, 1, 100, 2]]
+    assert filled(play(rows, [(100, NONE), (LEAVE, LEAVE)])[1]) == []  # told nothing of who left, 1 is still ahead
+    late = [*BOOK, (20, DEPTH, BID, 100, 9), (24, GONE, BID, 100, 4, 20), (24, DEPTH, BID, 100, 5),
+            (25, TRADE, BID, 100, 4), (25, DEPTH, BID, 100, 1), (35, TRADE, BID, 100, 1), END]  # fmt: skip
+    assert filled(play(late, [(100, NONE), (LEAVE, LEAVE)], queue="orders")[1]) == []
+
+
+def by_hand(events, side, price, arrival):
+    """Time at which an order at `price` that came at `arrival` (ns) is reached, from a list of who is before it."""
+    ahead, name = {}, "ask" if side == BID else "bid"
+    for row in events.itertuples():
+        here = row.side == side and abs(row.price - price) < 1e-9
+        if row.time_ns > arrival:
+            worse = row.kind == 4 and row.side == side and side * (price - row.price) > 1e-9
+            through = side * (getattr(row, f"{name}_price_1") - price) < 1e-9
+            if worse or through or (here and row.kind == 4 and row.order_id not in ahead):
+                return row.time_ns
+        elif here and row.kind == 1:
+            ahead[row.order_id] = row.size
+        if here and row.kind in (2, 3, 4) and row.order_id in ahead:
+            ahead[row.order_id] -= row.size
+    return None
+
+
+@pytest.mark.parametrize("side", [BID, ASK])
+def test_the_queue_of_orders_is_the_list_of_their_numbers(side):
+    """One order at a time, at every fifth second and up to four ticks from the touch."""
+    feed = replay.feed(CHURNED, 0.01, 1, orders=True)
+    name = "bid" if side == BID else "ask"
+    found = []
+    for k in range(2, 50, 5):
+        state = replay.start(feed, lot=1, order_size=1, step=10**9, queue="orders")
+        while not state["done"][0]:
+            here = state["decision"][0] == k
+            touch = int(state[f"seen_{name}"][0])
+            if here:
+                tick, arrival = touch - side * (k % 4), int(state["now"][0])
+            want = tick if here else LEAVE
+            replay.step(feed, state, [(want, LEAVE) if side == BID else (LEAVE, want)])
+        done = replay.fills(state)["time_ns"].tolist()
+        expected = by_hand(CHURNED, side, 0.01 * tick, arrival)
+        assert done == ([] if expected is None else [expected]), (k, tick)
+        found += done
+    assert len(found) > 5
+
+
+def test_orders_without_numbers_have_no_queue():
+    feed = replay.feed(EVENTS, 0.01, 1)
+    with pytest.raises(ValueError, match='queue "orders" must have a feed made with orders=True'):
+        replay.start(feed, lot=1, order_size=1, queue="orders")
+    twice = EVENTS.copy()
+    twice.loc[3, "order_id"] = twice.loc[2, "order_id"]
+    with pytest.raises(ValueError, match="events must submit an order once"):
+        replay.feed(twice, 0.01, 1, orders=True)
 
 
 def test_a_trade_beyond_the_price_and_a_touch_that_reaches_it_fill():
@@ -179,7 +240,7 @@ def test_beyond_a_hard_limit_a_taker_brings_the_position_to_the_target():
 def test_cash_position_and_profit_are_conserved(seed, queue, latency, partial, half):
     """Whatever the book: Σ of the fills is the position and the cash, the parts are the profit."""
     rng = np.random.default_rng(seed)
-    feed = replay.feed(EVENTS, 0.01, 1)
+    feed = replay.feed(EVENTS, 0.01, 1, orders=queue == "orders")
     size = int(rng.integers(1, 300))
     state = replay.start(feed, lot=1, order_size=size, latency=latency, queue=queue, partial=partial, orders=32)
     replay.run(feed, state, *replay.quoter(table(half * 0.01), 0.01))
@@ -196,6 +257,7 @@ def test_cash_position_and_profit_are_conserved(seed, queue, latency, partial, h
 
 
 EVENTS = synthetic.lobster_events(seconds=60, seed=2, sigma=0.01)
+CHURNED = synthetic.lobster_events(seconds=60, seed=4, sigma=0.005, churn=40.0, levels=15)
 
 
 def test_no_orders_no_profit():

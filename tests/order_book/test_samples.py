@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mmlib import textfiles
 from mmlib.order_book import binance, calibrate, events, lobster, synthetic
 
 TRUTH = synthetic.SAMPLE
@@ -36,7 +37,7 @@ def test_the_script_makes_the_shipped_files(make, tmp_path):
     archive, capture = tmp_path / Path(lobster.SAMPLE).name, tmp_path / Path(binance.SAMPLE).name
     make.write(archive, capture)
     assert contents(archive) == contents(lobster.SAMPLE)
-    assert binance.unpacked(capture) == binance.unpacked(Path(binance.SAMPLE))
+    assert textfiles.content(capture) == textfiles.content(binance.SAMPLE)
 
 
 def test_what_was_written_is_read(make, hour):

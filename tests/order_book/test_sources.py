@@ -99,3 +99,39 @@ def test_the_mid_follows_informed_takers(hour):
 def test_too_many_informed_are_refused():
     with pytest.raises(ValueError, match=r"informed must be >= 0 and <= 0\.17"):
         synthetic.lobster_events(sigma=0.008, A=2.5, informed=0.5)
+
+
+@pytest.mark.parametrize(
+    ("hits", "kept"), [([50, 50, 50, 40, 30, 10], 5), ([50, 40, 30, 30, 30, 10], 3), ([50, 40], 2)]
+)
+def test_a_flat_rate_stays_flat_in_the_measured_intensity(hits, kept):
+    """Equal rates in the near stay, since that is where a maker would quote too close; at the far end they cannot."""
+    rate = np.array(hits) / 100
+    fit = calibrate.Intensity("ask", *[np.nan] * 2, *[(np.nan, np.nan)] * 4, hits[0], np.nan, 0, np.nan,
+                              0.01 * np.arange(1, len(hits) + 1), rate)  # fmt: skip
+    found = calibrate.measured(fit, least=20)
+    assert found.rates.tolist() == rate[:kept].tolist()
+    assert found.rate(fit.distance[:kept]) == pytest.approx(rate[:kept], rel=1e-12)
+    if hits[0] == hits[1]:
+        assert found.rate(0.001) == pytest.approx(rate[0], rel=1e-12)
+
+
+def test_one_rate_alone_is_no_intensity(hour):
+    fit = calibrate.intensity(hour, "ask", **RANGE, start=34_200, end=37_800, resamples=0)
+    with pytest.raises(ValueError, match="least must leave two different rates at least; 100000 hits leave 0"):
+        calibrate.measured(fit, least=100_000)
+
+
+def test_the_best_prices_are_the_books_and_those_sent(hour, tmp_path):
+    """Of a capture written from a book: its touches, as the book's rows have them; rows without a side are left out."""
+    part = hour.iloc[30:400]
+    found = sources.best(part)
+    names = ["bid_price_1", "bid_size_1", "ask_price_1", "ask_size_1"]
+    assert found[["bid", "bid_size", "ask", "ask_size"]].to_numpy().tolist() == part[names].dropna().to_numpy().tolist()
+    synthetic.write_capture(part, tmp_path / "c.gz")
+    sent = sources.best(sources.open(tmp_path / "c.gz"))
+    changed = part[names][part[names].ne(part[names].shift()).any(axis=1)].iloc[1:].dropna()
+    assert sent[["bid", "bid_size", "ask", "ask_size"]].to_numpy().tolist() == changed.to_numpy(float).tolist()
+    torn = part.copy()
+    torn.loc[torn.index[5], "bid_price_1"] = np.nan
+    assert len(sources.best(torn)) == len(found) - 1

@@ -147,6 +147,18 @@ def test_vss_of_fresh_scenarios_may_be_negative_and_covers_the_truth():
     assert 175 <= held <= 199
 
 
+def test_the_interval_of_a_vss_is_students():
+    """Five fresh scenarios of one name; incomes by formula, Student's .975 quantile of 4 degrees of freedom."""
+    t = decisions.Terms(price=[10], fee=[8], cost=[3], spot=[8], spot_limit=[0])
+    known, fresh = np.array([1.0, 2, 3, 4, 20]), np.array([1.0, 5, 2, 9, 4])
+    best, mean = 4.0, 6.0  # the quantile of level 5/8, and the mean, of the five known
+    gain = 8 * np.minimum(best, fresh) - 3 * best - (8 * np.minimum(mean, fresh) - 3 * mean)
+    half = 2.776445 * gain.std(ddof=1) / 5**0.5
+    found = decisions.vss_interval(t, known[:, None], fresh[:, None])
+    assert found == pytest.approx((gain.mean(), gain.mean() - half, gain.mean() + half), rel=1e-6)
+    decisions.vss_interval(t, known[:, None], fresh[:2, None])
+
+
 def test_the_blocks_of_the_bootstrap_are_whole():
     """With one block as long as the series there is one ratio; the ratio is of sums."""
     cost, reference = np.array([1.0, 2, 3, 10]), np.array([2.0, 2, 2, 2])

@@ -63,6 +63,17 @@ def test_the_same_seed_is_the_same_network_and_fit_keeps_it():
     assert model._kept[0] is kept
 
 
+@deep
+def test_three_shipped_origins_of_the_lstm_are_what_it_gives():
+    """To the two digits that hold from one processor to another."""
+    table = pd.read_csv(histories.SAMPLE / "rolling.csv")
+    logs = np.log(histories.balance())
+    network = lstm.train([logs.iloc[: table["origin"].min()]], seed=0)
+    for row in table[table["model"] == "lstm"].iloc[[0, 6, 12]].itertuples(index=False):
+        found = np.exp(network.forecaster(logs.iloc[: row.origin]).quantiles(1, [0.05, 0.5, 0.95])[0])
+        assert found == pytest.approx(row[2:], rel=2e-2)
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_three_shipped_origins_of_prophet_are_what_it_gives():
     """To four of the five digits that are shipped; by Newton, so on any processor."""

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from mmlib.stock_loan import allocation
 from mmlib.stock_loan._allocation import lots
 from mmlib.stock_loan.allocation import Problem, round_lots, solve
 
@@ -97,3 +98,11 @@ def test_names_in_whole_lots_are_left_alone_and_the_others_are_not(two, monkeypa
         found = round_lots(solution, lot, ticket)
         assert asked == rounded
         assert [found.allocation[s, i, i] for s, i in ((0, 0), (0, 1), (1, 0))] == shares
+
+
+def test_a_decomposition_that_was_asked_for_and_does_not_converge_says_so(two, monkeypatch):
+    monkeypatch.setattr(allocation, "decompose", lambda *_: None)
+    problem = replace(two, capital=50.0)
+    with pytest.raises(RuntimeError, match="did not converge; use method 'monolithic'"):
+        solve(problem, "decomposition")
+    assert solve(problem).method == "monolithic"

@@ -157,6 +157,92 @@ def test_what_is_no_table_of_names_is_refused(book):
             panels.forecast(bad, levels=LEVELS, workers=1)
 
 
+def test_few_names_start_no_process_and_many_do(book, monkeypatch):
+    """Fewer than `ALONE` names never ask for a client unless told to; so many do."""
+    asked = []
+
+    def client(*arguments):
+        asked.append(arguments)
+        raise RuntimeError("asked")
+
+    monkeypatch.setattr(panels.cluster, "client", client)
+    panels.forecast(book, levels=LEVELS)
+    assert asked == []
+    monkeypatch.setattr(panels, "ALONE", 12)
+    for arguments, expected in (
+        ({}, (None, None)),
+        ({"workers": 2}, (None, 2)),
+        ({"scheduler": "tcp://x"}, ("tcp://x", None)),
+    ):
+        with pytest.raises(RuntimeError, match="asked"):
+            panels.forecast(book, levels=LEVELS, **arguments)
+        assert asked.pop() == expected
+    monkeypatch.setattr(panels, "ALONE", 13)
+    panels.forecast(book, levels=LEVELS)
+    assert asked == []
+
+
 def test_the_bar_is_silent_off_a_terminal(book, capfd):
     panels.forecast(book, levels=LEVELS, workers=1)
     assert os.linesep not in capfd.readouterr().err
+
+
+def test_three_lags_four_days_ahead_are_the_autoregression_alone():
+    """Path and spread of an AR(3) and of ETS to the fourth day, from `forecasting.fit`, whose loops are others."""
+    rng = np.random.default_rng(2)
+    x = np.zeros((400, 8))
+    for t in range(3, 400):
+        x[t] = 0.2 * x[t - 1] + 0.1 * x[t - 2] + 0.5 * x[t - 3] + rng.standard_normal(8)
+    walk = 300 + np.cumsum(rng.standard_normal((400, 4)), axis=0) + rng.standard_normal((400, 4)) * 2
+    table = pd.DataFrame(np.hstack([100 + 5 * x, walk]), pd.bdate_range("2023-01-02", periods=400))
+    found = panels.forecast(table, levels=LEVELS, horizon=4, workers=1)
+    assert {"ar(3)", "ets ANN"} <= set(found["model"])
+    for name, row in found.iterrows():
+        options = {"lags": int(row["model"][3:-1])} if row["model"].startswith("ar") else {"form": row["model"][4:]}
+        single = forecasting.fit(row["model"][:3].strip("("), table[int(name)], **options).quantiles(4, LEVELS)
+        assert row.iloc[2:].to_numpy(float) == pytest.approx(single.ravel(), rel=1e-6)
+
+
+def test_autoregression_and_smoothing_are_chosen_by_aic_on_the_same_days():
+    """n ln(SSE/n) + 2k after the fifth day: regressions by numpy's lstsq, ETS errors walked in plain Python."""
+    from mmlib.stock_loan._forecast_models import smoothing
+
+    rng, chosen = np.random.default_rng(10), set()
+    values = 200 + np.cumsum(rng.standard_normal((60, 24)) * np.linspace(0.1, 1.5, 24), axis=0)
+    values += rng.standard_normal(values.shape)
+    table = pd.DataFrame(values, pd.bdate_range("2023-01-02", periods=60))
+    found = panels.forecast(table, levels=[0.5], workers=1)
+    for name, label in found["model"].items():
+        y, aic = values[:, int(name)], {}
+        for p in range(6):
+            design = np.column_stack([np.ones(55), *(y[5 - j : 60 - j] for j in range(1, p + 1))])
+            sse = np.sum((y[5:] - design @ np.linalg.lstsq(design, y[5:], rcond=None)[0]) ** 2)
+            aic[f"ar({p})"] = 55 * np.log(sse / 55) + 2 * (p + 1)
+        forms = {form: smoothing.estimate(y, form) for form in ("ANN", "AAdN")}
+        whole = {
+            form: 60 * np.log(fit["sse"] / 60) + 2 * k for (form, fit), k in zip(forms.items(), (3, 6), strict=True)
+        }
+        form = min(whole, key=whole.get)
+        late = np.sum(forms[form]["errors"][5:] ** 2)
+        aic[f"ets {form}"] = 55 * np.log(late / 55) + 2 * {"ANN": 2, "AAdN": 5}[form]
+        first, second = sorted(aic.values())[:2]
+        if second - first > 1e-6:
+            assert label == min(aic, key=aic.get)
+        chosen.add(label[:2])
+    assert chosen == {"ar", "et"}
+
+
+def test_a_journal_without_one_whole_line_is_begun_anew(book, tmp_path):
+    """A kill in the middle of the first line, or before it: the same bytes."""
+    arguments = {"levels": LEVELS, "workers": 1}
+    panels.forecast(book, path=tmp_path / "whole.csv", **arguments)
+    for torn in (b"", b'{"run": "12'):
+        (tmp_path / "again.csv.journal").write_bytes(torn)
+        panels.forecast(book, path=tmp_path / "again.csv", **arguments)
+        assert (tmp_path / "again.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
+
+
+def test_thirty_days_are_enough_and_one_less_is_not():
+    table = pd.DataFrame({"A": np.random.default_rng(0).uniform(5, 9, 31)}, pd.bdate_range("2024-01-02", periods=31))
+    for days, error in ((30, ""), (29, "history must have at least 30 values for 'panel'; got 29")):
+        assert panels.forecast(table.iloc[:days], levels=[0.5], workers=1).loc["A", "error"] == error

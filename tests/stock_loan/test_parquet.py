@@ -166,3 +166,71 @@ def test_damaged_files_are_refused_or_give_the_same_table(book, written, tmp_pat
             continue
         pd.testing.assert_frame_equal(found, whole, check_exact=True)
     assert refused > 50
+
+
+def closes_of(folder, **columns):
+    """The table `closes` from one file of two rows, some of its columns as given."""
+    from mmlib.stock_loan import _parquet
+
+    (folder / "closes").mkdir(exist_ok=True)
+    usual = {"trade_date": pa.array([datetime.date(2025, 9, 8)] * 2), "security_id": pa.array(["A", "B"]),
+             "close": pa.array([1.5, 2.5]), "indicative_fee": pa.array([30.0, None])}  # fmt: skip
+    pq.write_table(pa.table(usual | columns), folder / "closes" / "part.parquet")
+    return _parquet.read_table("closes", folder / "closes", COLUMNS["closes"])
+
+
+def test_views_of_text_timestamps_and_columns_of_nothing_are_read_as_what_they_hold(tmp_path):
+    usual = closes_of(tmp_path)
+    assert usual["trade_date"].tolist() == [pd.Timestamp("2025-09-08")] * 2
+    views = closes_of(tmp_path, security_id=pa.array(["A", "B"], pa.string_view()))
+    assert views["security_id"].tolist() == ["A", "B"]
+    large = closes_of(tmp_path, security_id=pa.array(["A", "B"], pa.large_string()))
+    assert large["security_id"].tolist() == ["A", "B"]
+    stamps = closes_of(tmp_path, trade_date=pa.array([pd.Timestamp("2025-09-08")] * 2, pa.timestamp("ns")))
+    assert stamps["trade_date"].tolist() == usual["trade_date"].tolist()
+    nothing = closes_of(tmp_path, indicative_fee=pa.nulls(2), security_id=pa.nulls(2))
+    assert nothing["indicative_fee"].dtype == "float64"
+    assert nothing["indicative_fee"].isna().all()
+    assert nothing["security_id"].tolist() == [None, None]
+    with pytest.raises(TableError, match="trade_date must be dates; got Parquet type timestamp"):
+        closes_of(tmp_path, trade_date=pa.array([pd.Timestamp("2025-09-08", tz="UTC")] * 2))
+
+
+def test_text_that_is_no_unicode_and_a_column_twice_are_refused(tmp_path):
+    from mmlib.stock_loan import _parquet
+
+    offsets = np.array([0, 1, 2], np.int32).tobytes()
+    broken = pa.StringArray.from_buffers(2, pa.py_buffer(offsets), pa.py_buffer(b"\xffB"))
+    with pytest.raises(TableError, match=r"^closes/part\.parquet: a Parquet file cannot be read"):
+        closes_of(tmp_path, security_id=broken)
+    names = ["trade_date", "security_id", "close", "indicative_fee", "close"]
+    day, name, number = pa.array([datetime.date(2025, 9, 8)]), pa.array(["A"]), pa.array([1.0])
+    twice = pa.Table.from_arrays([day, name, number, number, number], names)
+    pq.write_table(twice, tmp_path / "closes" / "part.parquet")
+    with pytest.raises(TableError, match="each once; got repeats"):
+        _parquet.read_table("closes", tmp_path / "closes", COLUMNS["closes"])
+
+
+def test_a_flipped_bit_in_a_price_is_found_by_its_pages_checksum(tmp_path):
+    """The eight bytes of one price, found in the file as they are: without the checksum 1.5 would be read as 1.75."""
+    from mmlib.stock_loan import _parquet
+
+    prices = 1.5 + np.arange(2000) * 0.001
+    place = tmp_path / "closes" / "trade_date=2025-09-08"
+    place.mkdir(parents=True)
+    names = [f"S{i:04d}" for i in range(2000)]
+    frame = pd.DataFrame({"security_id": names, "close": prices, "indicative_fee": np.nan})
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    for checksum in (False, True):
+        path = place / "part.parquet"
+        pq.write_table(table, path, write_page_checksum=checksum, compression="none", use_dictionary=False)
+        raw, value = bytearray(path.read_bytes()), np.float64(prices[1000]).tobytes()
+        assert raw.count(value) == 1
+        raw[raw.index(value) + 6] ^= 4
+        path.write_bytes(raw)
+        if checksum:
+            with pytest.raises(TableError, match="cannot be read"):
+                _parquet.read_table("closes", tmp_path / "closes", COLUMNS["closes"])
+        else:
+            found = _parquet.read_table("closes", tmp_path / "closes", COLUMNS["closes"])
+            assert (found["close"].to_numpy() != prices).sum() == 1

@@ -163,3 +163,64 @@ def test_fractions_of_shares_are_named_and_dropped_unless_they_must_be_delivered
     must = replace(problem, mandatory=[[3.0, 0.0], [0.0, 10.5]])
     with pytest.raises(ValueError, match="mandatory demand of B, Y must be met in whole shares"):
         tickets.whole(allocation.solve(must))
+
+
+def test_a_close_is_needed_on_the_days_of_a_loan_or_a_request_and_on_no_other():
+    """B has no close on Tuesday: a loan returned then needs none, one still open does; so do requests of that day."""
+    with pytest.raises(tables.TableError, match=r"loans: security_id .* a close .* \(none of B on 2025-09-09\)"):
+        small(loan("L1", "B", "X", "P", 100, 50.0, 10.0), closes=("A",))
+    back = loan("L1", "B", "X", "P", 100, 50.0, 10.0, TUESDAY, "return")
+    book = small(loan("L1", "B", "X", "P", 100, 50.0, 10.0), back, closes=("A",))
+    asked = pd.DataFrame({"trade_date": [MONDAY], "locate_id": "Q1", "client_id": "X", "security_id": "B",
+                          "quantity_requested": 5, "quantity_approved": 4, "quantity_shorted": 3,
+                          "quantity_settled": 2, "loan_fee": 50.0})  # fmt: skip
+    assert len(tables.check(replace(book, locates=asked)).locates) == 1
+    with pytest.raises(tables.TableError, match=r"locates: security_id .* \(none of B on 2025-09-09\)"):
+        tables.check(replace(book, locates=asked.assign(trade_date=TUESDAY)))
+
+
+def test_a_message_shows_three_rows_and_counts_them_all():
+    book = small()
+    closes = book.closes.assign(close=[-1.0, 2.0, -3.0, -4.0])
+    more = pd.concat([closes, closes.assign(security_id=["C", "D"] * 2)], ignore_index=True)
+    with pytest.raises(tables.TableError) as caught:
+        tables.check(replace(book, closes=more))
+    shown = [line for line in str(caught.value).splitlines() if line.startswith("closes: close ")]
+    assert len(shown) == 1
+    assert shown[0].endswith("; 6 of 8 rows bad, first row 0: -1.0; row 2: -3.0; row 3: -4.0")
+
+
+def test_a_ticket_of_one_share_is_a_ticket(tmp_path):
+    """One share at 50 over 10 bp; the market's fee is 60 and X's markup 5."""
+    book = small(loan("L1", "A", "X", "P", 1, 50.0, 10.0), fee=60.0)
+    found = tickets.table(book, MONDAY, allocation.solve(allocation.problem(book, MONDAY)))
+    assert found[["ticket", "quantity", "loan_fee", "borrow_fee"]].to_numpy().tolist() == [["re-rate", 1, 65.0, 10.0]]
+    assert found["dollars_a_day"].tolist() == [pytest.approx(100 * 15 / 3.6e6)]
+    tickets.write(found, tmp_path / "t.csv")
+    pd.testing.assert_frame_equal(tickets.read(tmp_path / "t.csv"), found, check_exact=True)
+
+
+def asks(*rows):
+    """Locates: day, client, shares of A requested, approved, sold short."""
+    columns = ["trade_date", "client_id", "quantity_requested", "quantity_approved", "quantity_shorted"]
+    found = pd.DataFrame(rows, columns=columns).assign(security_id="A", quantity_settled=0, loan_fee=60.0)
+    return found.assign(locate_id=[f"Q{i}" for i in range(len(rows))])
+
+
+def test_a_request_is_at_the_last_fee_its_client_paid():
+    """X paid 60 until its loan became an over-borrow on Tuesday; of 10 and 30 shares asked for 4 and 12 are sold."""
+    book = small(loan("L1", "A", "X", "P", 100, 60.0, 40.0), loan("L2", "A", "Y", "P", 70, 90.0, 40.0),
+                 loan("L1", "A", "X", "P", 0, 0.0, 40.0, TUESDAY, "re-rate"))  # fmt: skip
+    located = asks((MONDAY, "X", 10, 10, 4), (TUESDAY, "X", 30, 30, 12))
+    problem = allocation.problem(tables.check(replace(book, locates=located)), TUESDAY)
+    assert problem.demand.tolist() == [[pytest.approx(30 * 16 / 40), 70.0], [0.0, 0.0]]
+    assert lanes(problem)[1]["A", "X"] == 60.0
+    assert problem.assumed.to_numpy().tolist() == [["client_fee", "A", "X", 60.0, "last rate"]]
+
+
+def test_where_every_request_was_cut_what_was_sold_stands_in_and_nothing_sold_is_nothing_assumed():
+    book = small(loan("L1", "A", "X", "P", 100, 60.0, 40.0))
+    located = asks((MONDAY, "X", 10, 5, 3), (MONDAY, "Y", 10, 5, 0))
+    problem = allocation.problem(tables.check(replace(book, locates=located)), MONDAY)
+    assert problem.demand.tolist() == [[103.0, 0.0], [0.0, 0.0]]
+    assert problem.assumed.to_numpy().tolist() == [["demand", "A", "X", 103.0, "sold short"]]

@@ -8,8 +8,8 @@ by then; touches on their way stand in a ring with the times of their arrival.
 import numpy as np
 from numba import njit
 
-DATA_DEPTH, DATA_TRADE = 1, 2
-BACK, POWER, FRONT = 0, 1, 2  # queue models
+DATA_DEPTH, DATA_TRADE, DATA_LEAVE = 1, 2, 3
+BACK, POWER, FRONT, ORDERS = 0, 1, 2, 3  # queue models
 FREE, SENT, RESTING, GONE = 0, 1, 2, 3  # an order at the exchange
 KNOWN_SENT, KNOWN_OPEN, KNOWN_CANCEL = 1, 2, 3  # an order as the strategy knows it
 NEW, CANCEL, TAKE = 1, 2, 3  # requests
@@ -99,7 +99,7 @@ def _fill(s, now, order, size, tick, mid, taker):
 def _trade(s, now, side, tick, size):
     """A trade against resting orders of `side` (+1: against bids) at `tick`."""
     mid = s.bid + s.ask
-    for order in range(len(s.side)):
+    for order in range(s.used):
         if s.at_exchange[order] != RESTING or s.side[order] != side:
             continue
         beyond = (s.tick[order] - tick) * side
@@ -112,11 +112,18 @@ def _trade(s, now, side, tick, size):
             s.traded[order] += size
             reached = np.int64(np.floor(-s.ahead[order] / s.lot + 0.5))
             if reached > 0:
-                if s.partial:
-                    s.ahead[order] = 0.0
-                    _fill(s, now, order, min(s.left[order], reached), s.tick[order], mid, False)
-                else:
-                    _fill(s, now, order, s.left[order], s.tick[order], mid, False)
+                s.ahead[order] = 0.0
+                part = min(s.left[order], reached) if s.partial else s.left[order]
+                _fill(s, now, order, part, s.tick[order], mid, False)
+
+
+@njit(cache=True)
+def _leave(s, side, tick, size, came):
+    """An order that came at time `came` takes `size` out of the queue: it was ahead of those that came later."""
+    for order in range(s.used):
+        here = s.at_exchange[order] == RESTING and s.side[order] == side and s.tick[order] == tick
+        if here and came <= s.arrived[order]:
+            s.ahead[order] = max(s.ahead[order] - size, 0.0)
 
 
 @njit(cache=True)
@@ -166,7 +173,7 @@ def _depth(s, now, local, side, tick, size):
         if tick <= bid:
             s.bid = _next(s.bids, at - 1, -1, s.lowest, NO_BID)
     if s.resting > 0:
-        for order in range(len(s.side)):
+        for order in range(s.used):
             if s.at_exchange[order] == RESTING:
                 if s.side[order] == side:
                     if s.tick[order] == tick:
@@ -253,6 +260,7 @@ def _send(s, what, side, tick, size):
             s.known[order], s.at_exchange[order], s.taking[order] = KNOWN_SENT, SENT, what == TAKE
             s.side[order], s.tick[order], s.left[order], s.known_left[order] = side, tick, size, size
             s.sent += 1
+            s.used = max(s.used, order + 1)
             s.number[order] = s.sent
             _request(s, what, order, s.now)
             return
@@ -264,33 +272,32 @@ def want(s, side, tick, size):
     """Keep an order at `tick`, cancel others of the side, send what is missing."""
     if tick == LEAVE:
         return
-    have = False
-    for order in range(len(s.side)):
+    missing = tick >= 0
+    for order in range(s.used):
         if s.known[order] != 0 and s.side[order] == side and not s.taking[order]:
             if s.tick[order] == tick and tick >= 0:
-                have = True
+                missing = False
             elif s.known[order] == KNOWN_OPEN:
                 s.known[order] = KNOWN_CANCEL
                 _request(s, CANCEL, order, s.now)
-    if tick < 0 or have:
-        return
-    _send(s, NEW, side, tick, size)
+    if missing:
+        _send(s, NEW, side, tick, size)
 
 
 @njit(cache=True)
 def cut(s, target):
     """Send a taker's order that brings the known position back to ±`target` lots; quotes of both sides are pulled."""
-    excess = abs(s.known_position) - target
-    side = -1 if s.known_position > 0 else 1
-    for order in range(len(s.side)):
+    for order in range(s.used):
         if s.known[order] != 0 and s.taking[order]:
             return
-    _send(s, TAKE, side, NONE, excess)
+    _send(s, TAKE, -1 if s.known_position > 0 else 1, NONE, abs(s.known_position) - target)
 
 
 @njit(cache=True)
-def advance(feed, s):
-    """Run one book to its next decision; sets `done` where there is none."""
+def advance(feed, s, bid, ask):
+    """Ask for ticks, then run one book to its next decision; sets `done` where there is none."""
+    want(s, 1, bid, s.order_size)
+    want(s, -1, ask, s.order_size)
     now = s.now + s.step
     n = len(feed)
     cursor = s.cursor
@@ -305,7 +312,10 @@ def advance(feed, s):
                 _depth(s, row.ts, row.ts + s.feed_latency if s.feed_latency >= 0 else row.local, row.side, row.tick,
                        row.qty)  # fmt: skip
             elif s.resting > 0:
-                _trade(s, row.ts, row.side, row.tick, row.qty)
+                if row.kind == DATA_TRADE:
+                    _trade(s, row.ts, row.side, row.tick, row.qty)
+                elif s.queue == ORDERS:
+                    _leave(s, row.side, row.tick, row.qty, row.local)
             cursor += 1
             if s.touches > 1 and s.touch_time[(s.touch_first + 1) % len(s.touch_time)] <= row.ts:
                 _see(s, row.ts)
@@ -329,9 +339,7 @@ def step(feed, state, wanted):
         s = state[b]
         if s.done or s.fault != OK:
             continue
-        want(s, 1, wanted[b, 0], s.order_size)
-        want(s, -1, wanted[b, 1], s.order_size)
-        advance(feed, s)
+        advance(feed, s, wanted[b, 0], wanted[b, 1])
 
 
 @njit(nogil=True)
@@ -341,9 +349,7 @@ def run(feed, state, policy, parameters):
         s = state[b]
         while not s.done and s.fault == OK:
             bid, ask = policy(s, *parameters)
-            want(s, 1, bid, s.order_size)
-            want(s, -1, ask, s.order_size)
-            advance(feed, s)
+            advance(feed, s, bid, ask)
 
 
 @njit(cache=True, nogil=True)
@@ -390,6 +396,4 @@ def run_table(feed, state, times, lowest, bid, ask, slack, limit, target):
         s = state[b]
         while not s.done and s.fault == OK:
             wanted_bid, wanted_ask = tabled(s, times, lowest, bid, ask, slack, limit, target)
-            want(s, 1, wanted_bid, s.order_size)
-            want(s, -1, wanted_ask, s.order_size)
-            advance(feed, s)
+            advance(feed, s, wanted_bid, wanted_ask)

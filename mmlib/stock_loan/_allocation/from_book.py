@@ -78,7 +78,7 @@ def problem(book, date, *, fills=False, idle_cost=IDLE_COST, **terms):
     market = closes["indicative_fee"].to_numpy()
     quoted = grid.last(inventory, "borrow_fee", *CELL["source_cost"])
     cost, costs = _known(grid, quoted, events, (wanted, loans), "borrow_fee", CELL["source_cost"], market, idle_cost)
-    marked = market[:, None] + book.clients["markup"].fillna(0.0).to_numpy()
+    marked = market[:, None] + book.clients["markup"].to_numpy()
     paying = events[events["loan_fee"] > 0]
     fee, fees = _known(grid, marked, paying, (wanted,), "loan_fee", CELL["client_fee"], market, np.nan)
     if np.any(unknown := np.isnan(fee) & (demand > 0)):
