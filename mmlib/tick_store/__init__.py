@@ -16,7 +16,9 @@ log is SQLite's (WAL mode), the real-time database memory, the history Parquet, 
 
 from pathlib import Path
 
-from mmlib.tick_store._store import Snapshot, Store, StoreError, Update
+from mmlib.tick_store._log import StoreError
+from mmlib.tick_store._readers import Snapshot, Update
+from mmlib.tick_store._store import Store
 
 __all__ = ["Snapshot", "Store", "StoreError", "Update", "open"]
 
