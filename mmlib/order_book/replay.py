@@ -18,8 +18,9 @@ gets what is left of the trade, else all. A request for an order that is gone do
     back        all that was there on arrival; less by every trade, at most the level's size
     power n     also less by its share of what left without a trade, 1 − p, p = bⁿ/(bⁿ + frontⁿ), b what is behind
     front       nothing: the first trade at its price (a bound, not a model)
-    orders      exactly the orders that came before it, by their numbers: less by every trade and by each of them that
-                is cancelled (a feed of LOBSTER's with orders=True; what came before the file began is ahead)
+    orders      exactly the orders that came before it, by number: less by every trade and each cancellation of them
+
+"orders" needs a feed of LOBSTER's with orders=True; what came before the file began is ahead.
 
 The orders are not in the market that was recorded, so nobody answers them: a replay overstates what a maker earns by
 the impact of its quotes.

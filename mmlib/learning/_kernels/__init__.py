@@ -1,0 +1,1 @@
+"""Compiled code of the learning part; the modules above it hold the definitions."""

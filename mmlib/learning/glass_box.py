@@ -1,0 +1,312 @@
+"""A glass box: volatility switches between regimes, and an agent that only sets the risk aversion of a known formula.
+
+The regime r is a Markov chain with a known generator, seen by the maker; its volatility is sigma_r. A step of the chain
+of Avellaneda & Stoikov (2008, section 3.3) fills, moves the mid by ± sigma_r √dt, then the regime by P = exp(dt·G):
+
+    W_r(q) = cosh(gamma sigma_r √dt q) Σ_s P_rs w_s(q)
+
+and the best quotes of each regime follow as without regimes (`_bellman`). So the optimum, and the value of any rule,
+are computed. Values are averaged over the regime in which trading starts, by its stationary law.
+
+The agent keeps the formula of `glft.tanh_quotes` with one fixed volatility, the stationary mean
+sigma̅² = Σ π_r sigma_r², and sets its gamma by regime: an agent with as many numbers as there are regimes, each with a
+meaning. `learn` finds them from simulated episodes alone.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.linalg import expm, null_space
+from scipy.optimize import minimize
+
+from mmlib.checks import finite, integer, positive
+from mmlib.learning import _bellman
+from mmlib.learning._kernels.regimes import episodes as simulate
+from mmlib.learning._rules import tanh_law
+from mmlib.market_making.quotes import inventory_grid, one_sided, time_grid
+
+
+@dataclass(frozen=True, eq=False)
+class Regimes:
+    """Volatilities and the generator of the chain that switches between them.
+
+    Parameters
+    ----------
+    sigma : array_like, shape (R,)
+        Volatility of each regime, price/√time, > 0.
+    generator : array_like, shape (R, R)
+        Rates of switching, 1/time: >= 0 off the diagonal, rows that sum to 0, every regime reached from every other.
+
+    Raises
+    ------
+    ValueError
+        If a value is out of range or the shapes do not fit.
+    """
+
+    sigma: np.ndarray
+    generator: np.ndarray
+
+    def __post_init__(self):
+        sigma = np.atleast_1d(positive("sigma", self.sigma, "volatility of each regime, price/√time", array=True))
+        generator = np.atleast_2d(finite("generator", self.generator, "rates of switching, 1/time"))
+        R = len(sigma)
+        if sigma.ndim != 1 or generator.shape != (R, R):
+            raise ValueError(
+                f"generator must have shape {(R, R)}, as there are {R} volatilities; got {generator.shape}"
+            )
+        rates = generator - np.diag(np.diag(generator))
+        if np.any(rates < 0) or np.any(np.abs(generator.sum(1)) > 1e-12 * np.abs(generator).max(initial=1)):
+            raise ValueError(f"generator must be >= 0 off its diagonal and its rows sum to 0; got {generator!r}")
+        if null_space(generator.T).shape[1] != 1:
+            raise ValueError(f"generator must reach every regime from every other; got {generator!r}")
+        object.__setattr__(self, "sigma", sigma)
+        object.__setattr__(self, "generator", generator)
+
+    @property
+    def stationary(self):
+        """Law of the regime in the long run, shape (R,)."""
+        law = null_space(self.generator.T)[:, 0]
+        return law / law.sum()
+
+    @property
+    def mean_sigma(self):
+        """√Σ π sigma², price/√time."""
+        return float(np.sqrt(self.stationary @ self.sigma**2))
+
+
+@dataclass(frozen=True, eq=False)
+class StateQuotes:
+    """Bid and ask distances over time, state and inventory; NaN where a side is not quoted.
+
+    Attributes
+    ----------
+    times : ndarray, shape (n,)
+    inventory : ndarray, shape (m,)
+    bid, ask : ndarray, shape (n, R, m)
+        Price.
+    horizon : float
+    """
+
+    times: np.ndarray
+    inventory: np.ndarray
+    bid: np.ndarray
+    ask: np.ndarray
+    horizon: float
+
+
+def _rules(market, regimes, gamma):
+    if not isinstance(regimes, Regimes):
+        raise ValueError(f"regimes must be Regimes; got {type(regimes).__name__}")
+    return [_bellman.objective(replace(market, sigma=float(s)), gamma, None, 0.0) for s in regimes.sigma]
+
+
+def _mix(log, switch):
+    """ln Σ_s P_rs exp(log_s), shape of `log` (R, m)."""
+    top = log.max(0)
+    return top + np.log(switch @ np.exp(log - top))
+
+
+def optimum(market, regimes, *, horizon, steps, max_inventory, gamma) -> StateQuotes:
+    """The optimal quotes of each regime, for the certainty equivalent, by dynamic programming.
+
+    Parameters
+    ----------
+    market : Market
+        Its sigma is not used.
+    regimes : Regimes
+    horizon, steps, max_inventory, gamma
+        As in `environment.optimum`.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range, or A·dt > 1.
+    """
+    times, q = time_grid(horizon, steps), inventory_grid(max_inventory)
+    dt = _bellman.step_length(market, horizon, len(times))
+    rules = _rules(market, regimes, gamma)
+    switch, held = expm(dt * regimes.generator), np.stack([rule.held(q.astype(float), dt) for rule in rules])
+    log = np.zeros(held.shape)
+    bid, ask = np.empty((2, len(times), *held.shape))
+    for i in range(len(times) - 1, -1, -1):
+        after = _mix(log, switch) + held
+        bid[i], ask[i] = _bellman.best(rules[0], after, dt)
+        log = rules[0].step(after, bid[i], ask[i], dt)
+    return StateQuotes(times, q, bid, ask, float(horizon))
+
+
+def certainty_equivalent(market, regimes, quotes, gamma):
+    """Exact certainty equivalent of `quotes` from inventory 0, averaged over the stationary law of the first regime.
+
+    Parameters
+    ----------
+    market : Market
+        Its sigma is not used.
+    regimes : Regimes
+    quotes : StateQuotes
+    gamma : float
+        Risk aversion, 1/currency, > 0.
+
+    Returns
+    -------
+    float
+        Currency.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range, the quotes have another number of states, or A·dt > 1.
+    """
+    dt = _bellman.step_length(market, quotes.horizon, len(quotes.times))
+    rules = _rules(market, regimes, gamma)
+    if quotes.bid.shape[1] != len(rules):
+        raise ValueError(f"quotes must have the {len(rules)} states of regimes; got {quotes.bid.shape[1]}")
+    q = quotes.inventory.astype(float)
+    switch, held = expm(dt * regimes.generator), np.stack([rule.held(q, dt) for rule in rules])
+    log = np.zeros(held.shape)
+    for i in range(len(quotes.times) - 1, -1, -1):
+        log = rules[0].step(_mix(log, switch) + held, quotes.bid[i], quotes.ask[i], dt)
+    return float(regimes.stationary @ (-log[:, list(quotes.inventory).index(0)] / gamma))
+
+
+def formula(market, sigma, gammas, *, horizon, steps, max_inventory) -> StateQuotes:
+    """Quotes of `glft.tanh_quotes` with the volatility `sigma` and the risk aversion `gammas` of each regime.
+
+    Parameters
+    ----------
+    market : Market
+        Its sigma is not used.
+    sigma : array_like, shape (R,) or one number
+        Volatility that the formula believes in, price/√time.
+    gammas : array_like, shape (R,)
+        Risk aversions, 1/currency, > 0.
+    horizon, steps, max_inventory
+        As in `environment.optimum`.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range.
+    """
+    gammas = np.atleast_1d(positive("gammas", gammas, "risk aversion of each regime, 1/currency", array=True))
+    sigma = np.broadcast_to(positive("sigma", sigma, "volatility, price/√time", array=True), gammas.shape)
+    times, q = time_grid(horizon, steps), inventory_grid(max_inventory)
+    tau = (horizon - times)[:, None]
+    sides = [
+        one_sided(q, *tanh_law(replace(market, sigma=float(s)), np.array(gamma), tau, q.astype(float)))
+        for s, gamma in zip(sigma, gammas, strict=True)
+    ]
+    bid, ask = (np.stack(side, 1) for side in zip(*sides, strict=True))
+    return StateQuotes(times, q, bid, ask, float(horizon))
+
+
+def best_gammas(market, regimes, gamma, *, horizon, steps, max_inventory, shared=False):
+    """The gammas of `formula` on the mean volatility with the highest exact certainty equivalent, shape (R,).
+
+    Parameters
+    ----------
+    gamma : float
+        Risk aversion of the objective, from which the search starts.
+    shared : bool
+        One number for all regimes.
+    market, regimes, horizon, steps, max_inventory
+        As in `optimum`.
+
+    Raises
+    ------
+    ValueError
+        As `optimum`.
+    """
+    R, grid = len(regimes.sigma), dict(horizon=horizon, steps=steps, max_inventory=max_inventory)
+
+    def loss(x):
+        quotes = formula(market, regimes.mean_sigma, np.exp(np.broadcast_to(x, R)), **grid)
+        return -certainty_equivalent(market, regimes, quotes, gamma)
+
+    start = np.full(1 if shared else R, np.log(gamma))
+    found = minimize(loss, start, method="L-BFGS-B", options=dict(ftol=1e-14))
+    return np.exp(np.broadcast_to(found.x, R))
+
+
+@dataclass(frozen=True, eq=False)
+class Learned:
+    """What the evolution strategy found.
+
+    Attributes
+    ----------
+    gammas : ndarray, shape (R,)
+        Last risk aversions, 1/currency.
+    path : ndarray, shape (rounds + 1, R)
+        Of the risk aversions, the first ones included.
+    episodes : int
+        Simulated in all.
+    """
+
+    gammas: np.ndarray
+    path: np.ndarray
+    episodes: int
+
+
+def learn(
+    market, regimes, gamma, *, horizon, steps, max_inventory, rounds=30, batch=400, spread=0.3, seed=0, realised=False
+) -> Learned:
+    """Gammas by regime from simulated profits alone, by an evolution strategy on their logarithms.
+
+    A round draws four directions ε (standard normal, a number a regime), simulates `batch` episodes at ln gamma ±
+    spread·ε, the same random numbers for all eight, and follows Σ ε (CE₊ − CE₋)/(2 spread) (the antithetic estimate of
+    Salimans, Ho, Chen, Sidor & Sutskever 2017) by Adam, with a rate that falls from 0.3 to 0. CE is the certainty
+    equivalent of the profits of a batch.
+
+    Parameters
+    ----------
+    market, regimes, gamma, horizon, steps, max_inventory
+        As in `best_gammas`.
+    rounds, batch : int
+        Rounds, and episodes of each of the eight policies of a round.
+    spread : float
+        Width of the search in ln gamma.
+    seed : int
+        Of directions and episodes.
+    realised : bool
+        Whether the move of the mid is drawn instead of integrated out.
+
+    Raises
+    ------
+    ValueError
+        As `optimum`.
+    """
+    rounds = integer("rounds", rounds, least=1, meaning="rounds of the strategy")
+    batch = integer("batch", batch, least=10, meaning="episodes of each policy of a round")
+    spread = positive("spread", spread, "width of the search in ln gamma")
+    rng = np.random.default_rng(integer("seed", seed, least=0, meaning="seed of directions and episodes"))
+    grid = dict(horizon=horizon, steps=steps, max_inventory=max_inventory)
+    dt = _bellman.step_length(market, horizon, integer("steps", steps))
+    q = inventory_grid(max_inventory).astype(float)
+    rules = _rules(market, regimes, gamma)
+    if realised:
+        held = np.sqrt(dt) * np.outer(regimes.sigma, q)
+    else:
+        held = np.stack([rule.currency(rule.held(q, dt)) for rule in rules])
+    switch, start = np.cumsum(expm(dt * regimes.generator), 1), np.cumsum(regimes.stationary)
+    zero = max_inventory
+
+    def estimate(x, first):
+        quotes = formula(market, regimes.mean_sigma, np.exp(x), **grid)
+        mark, slope = quotes.bid[:, :, zero], quotes.bid[:, :, zero + 1] - quotes.bid[:, :, zero]
+        side = (market.A * dt, market.k, market.fee)
+        profits = simulate(seed, first, batch, mark, slope, side, held, switch, start, realised)
+        return -np.log(np.mean(np.exp(-gamma * (profits - profits.mean())))) / gamma + profits.mean()
+
+    x = np.full(len(rules), np.log(gamma))
+    mean, square, path = np.zeros(len(x)), np.zeros(len(x)), [np.exp(x)]
+    for step in range(1, rounds + 1):
+        slope = np.zeros(len(x))
+        for direction in rng.standard_normal((4, len(x))):
+            ends = [estimate(x + sign * spread * direction, batch * (step - 1)) for sign in (1, -1)]
+            slope += direction * (ends[0] - ends[1]) / (8 * spread)
+        mean += 0.3 * (slope - mean)
+        square += 0.1 * (slope**2 - square)
+        pull = (mean / (1 - 0.7**step)) / np.sqrt(square / (1 - 0.9**step) + 1e-16)
+        x = x + 0.3 * (1 - step / rounds) * pull
+        path.append(np.exp(x))
+    return Learned(np.exp(x), np.array(path), 8 * batch * rounds)

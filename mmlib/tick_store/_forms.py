@@ -1,0 +1,138 @@
+"""Tables as they are kept: Arrow without metadata, text as text, and what of a table cannot be kept."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mmlib.tick_store._log import StoreError
+
+OWN = "seq"  # a column of the history
+
+
+def check_name(what, name):
+    """StoreError unless `name` is text that a file system and SQL can carry."""
+    if not isinstance(name, str) or not name or len(name.encode("utf-8", "surrogatepass")) > 80:
+        raise StoreError(f"{what} must be text of 1 to 80 bytes; got {name!r}")
+    if any(ord(letter) < 32 or 0xD800 <= ord(letter) < 0xE000 for letter in name):
+        raise StoreError(f"{what} must have no control characters; got {name!r}")
+
+
+def arrow(name, table):
+    """The table as Arrow, its text and categories as text."""
+    import pyarrow as pa
+
+    check_name("a table's name", name)
+    if isinstance(table, pd.DataFrame):
+        if not isinstance(table.index, pd.RangeIndex) or table.index.name is not None:
+            raise StoreError(f"{name!r}: the index would be lost; reset_index first")
+        if not all(isinstance(column, str) for column in table.columns):
+            raise StoreError(f"{name!r}: names of columns must be text; got {list(table.columns)!r}")
+        try:
+            table = pa.Table.from_pandas(table, preserve_index=False)
+        except (pa.ArrowException, TypeError, OverflowError) as error:
+            raise StoreError(f"{name!r}: cannot be kept as it is ({error})") from error
+    elif hasattr(table, "to_arrow"):
+        table = table.to_arrow()
+    elif isinstance(table, pa.RecordBatch):
+        table = pa.Table.from_batches([table])
+    if not isinstance(table, pa.Table):
+        raise StoreError(f"{name!r} must be a pandas, Arrow or Polars table; got {type(table).__name__}")
+    lowered = [column.lower() for column in table.column_names]
+    if len(set(lowered)) < len(lowered) or OWN in lowered or not lowered:
+        raise StoreError(
+            f"{name!r}: columns must differ in more than case, and {OWN!r} is the store's; got {table.column_names}"
+        )
+    schema = pa.schema([pa.field(field.name, _plain(field.type)) for field in table.schema])
+    return table.replace_schema_metadata(None).cast(schema).combine_chunks()
+
+
+def _plain(kind: Any) -> Any:
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(kind):
+        return _plain(kind.value_type)
+    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        return pa.string()
+    if pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind):
+        return pa.binary()
+    return kind
+
+
+def dump(table):
+    """Arrow's stream of a table, the same bytes for the same rows."""
+    import pyarrow as pa
+
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.getvalue().to_pybytes()
+
+
+def load(payload):
+    """The table of a stream."""
+    import pyarrow as pa
+
+    with pa.ipc.open_stream(payload) as reader:
+        return reader.read_all()
+
+
+def schema(form):
+    """The schema that was stored as bytes."""
+    import pyarrow as pa
+
+    return pa.ipc.read_schema(pa.py_buffer(form))
+
+
+def told(form):
+    """A stored schema in words."""
+    return ", ".join(f"{field.name} {field.type}" for field in schema(form))
+
+
+def times(name, table):
+    """The column ``time`` as whole numbers; none where there is no such column. StoreError where a time is missing."""
+    import pyarrow as pa
+
+    if "time" not in table.column_names:
+        return np.array([], np.int64)
+    column = table.column("time")
+    if column.null_count:
+        raise StoreError(f"{name!r}: time is missing in row {column.is_null().to_pylist().index(True)}")
+    if not (pa.types.is_temporal(column.type) or pa.types.is_integer(column.type)):
+        raise StoreError(f"{name!r}: time must be a time or a whole number; got {column.type}")
+    width = pa.int32() if column.type.bit_width == 32 else pa.int64()
+    return column.cast(width).cast(pa.int64()).to_numpy()
+
+
+def with_seq(table, seq):
+    """The table with its update's sequence number in front."""
+    import pyarrow as pa
+
+    return table.add_column(0, OWN, pa.array(np.full(table.num_rows, seq)))
+
+
+def joined(tables):
+    """Tables of one form, one after the other."""
+    import pyarrow as pa
+
+    return pa.concat_tables(tables)
+
+
+def dataset(files):
+    """(date, file) pairs of a table's history as one Arrow data set; `date` is added where the table has none."""
+    import pyarrow as pa
+    import pyarrow.dataset as ds
+    from pyarrow.fs import LocalFileSystem
+
+    fragment = ds.dataset(str(files[0][1]), format="parquet")
+    if "date" in fragment.schema.names:
+        return ds.dataset([str(file) for _, file in files], format="parquet")
+    dated = fragment.schema.append(pa.field("date", pa.date32()))
+    day = ds.field("date")
+    parts = [
+        ds.ParquetFileFormat().make_fragment(
+            str(file), LocalFileSystem(), day == pa.scalar(pd.Timestamp(date).date(), pa.date32())
+        )
+        for date, file in files
+    ]
+    return ds.FileSystemDataset(parts, dated, ds.ParquetFileFormat())

@@ -1,0 +1,125 @@
+"""What readers see: updates one after the other, and all tables after one and the same update."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from mmlib import optional
+from mmlib.tick_store import _forms, _log
+from mmlib.tick_store._log import StoreError
+
+POLL = 0.002  # seconds between two looks at the log
+
+
+class Update(NamedTuple):
+    """One update.
+
+    Attributes
+    ----------
+    seq : int
+        Its sequence number: 1, 2, …
+    source : str or None
+    number : int or None
+        The source's own number.
+    tables : dict of str to DataFrame
+    """
+
+    seq: int
+    source: str | None
+    number: int | None
+    tables: dict[str, pd.DataFrame]
+
+
+class Follower:
+    """Iterates over `Update`s, ``for`` or ``async for``; see `Store.follow`. Each iteration reads for itself."""
+
+    def __init__(self, path, since, timeout):
+        self._path, self._since, self._timeout = path, since, timeout
+
+    def __iter__(self) -> Iterator[Update]:
+        log = _log.connect(self._path, read_only=True, durable=False)
+        try:
+            since = self._since
+            while found := self._next(log, since):
+                for update in found:
+                    since = update.seq
+                    yield update
+        finally:
+            log.close()
+
+    async def __aiter__(self) -> AsyncIterator[Update]:
+        log = _log.connect(self._path, read_only=True, durable=False)
+        try:
+            since = self._since
+            while found := await asyncio.to_thread(self._next, log, since):
+                for update in found:
+                    since = update.seq
+                    yield update
+        finally:
+            log.close()
+
+    def _next(self, log, since) -> list[Update]:
+        """The next updates, at most a thousand; none when the time is over."""
+        begun = time.monotonic()
+        while True:
+            found = [
+                Update(seq, source, number, {name: _forms.load(payload).to_pandas() for name, payload in batches})
+                for seq, source, number, batches in _log.updates(log, self._path, since, 1000)
+            ]
+            if found or (self._timeout is not None and time.monotonic() - begun >= self._timeout):
+                return found
+            time.sleep(POLL)
+
+
+class Snapshot:
+    """The tables after one update.
+
+    Attributes
+    ----------
+    seq : int
+        The last update that it holds.
+    names : list of str
+        The tables.
+    """
+
+    def __init__(self, seq, tables, files):
+        self.seq, self.names = seq, sorted(tables)
+        self._tables, self._files = tables, files
+
+    def table(self, name: str) -> pd.DataFrame:
+        """Today's rows of the table `name`, in order of arrival; StoreError if there is no such table."""
+        return self._arrow(name).to_pandas()
+
+    def sql(self, query: str, parameters: list | None = None) -> pd.DataFrame:
+        """The answer of DuckDB to `query`, over today's tables and, as ``history."name"``, those of the closed days.
+
+        The history has a column ``seq`` and, where the table has none of its own, ``date``.
+
+        Raises
+        ------
+        StoreError
+            If DuckDB refuses the query; its words are kept.
+        """
+        duckdb: Any = optional.load("duckdb", "loan", "questions to a snapshot")
+        with duckdb.connect(":memory:") as database:
+            for name in self.names:
+                database.register(name, self._arrow(name))
+            database.execute("create schema history")
+            for name in {name for _, name, _, _ in self._files}:
+                own = [(date, file) for date, other, file, _ in self._files if other == name]
+                database.register(f"history of {name}", _forms.dataset(own))
+                quoted = name.replace('"', '""')
+                database.execute(f'create view history."{quoted}" as select * from "history of {quoted}"')
+            try:
+                return database.execute(query, parameters or []).df()
+            except duckdb.Error as error:
+                raise StoreError(f"query: {error}") from error
+
+    def _arrow(self, name):
+        if name not in self._tables:
+            raise StoreError(f"there is no table {name!r}; there are {', '.join(map(repr, self.names)) or 'none'}")
+        schema, chunks = self._tables[name]
+        return _forms.joined(chunks) if chunks else schema.empty_table()

@@ -1,0 +1,288 @@
+"""The embedded store: the log on disk, today in memory, closed days as Parquet."""
+
+import sqlite3
+from datetime import date as calendar_date
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from mmlib import optional
+from mmlib.checks import integer, nonnegative
+from mmlib.tick_store import _forms, _history, _log
+from mmlib.tick_store._log import StoreError
+from mmlib.tick_store._readers import Follower, Snapshot
+
+
+class Store:
+    """A store in a folder, as `mmlib.tick_store.open` gives it; for one thread at a time."""
+
+    def __init__(self, url: str | Path, *, read_only: bool, durable: bool) -> None:
+        optional.load("pyarrow", "loan", "the tick store")
+        self.folder = Path(url)
+        self.path = self.folder / _log.FILE
+        if not self.path.exists():
+            if read_only or (self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir()))):
+                raise StoreError(f"{self.folder}: not a tick store, it has no {_log.FILE}")
+            self.folder.mkdir(parents=True, exist_ok=True)
+        self._writer = None if read_only else _only_writer(self.folder)
+        try:
+            self._log = _log.connect(self.path, read_only=read_only, durable=durable)
+        except StoreError:
+            if self._writer:
+                self._writer.close()
+            raise
+        self._today: dict[str, list] = {}
+        self._seq = self._closed = 0
+        self._verified: set[str] = set()
+
+    def close(self) -> None:
+        """End the use of the store; another process may write to it then."""
+        self._log.close()
+        if self._writer:
+            self._writer.close()
+
+    def __enter__(self) -> "Store":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def publish(self, tables: dict, *, source: str | None = None, number: int | None = None) -> int | None:
+        """Append an update; its sequence number once it is safe, None if `source` has sent `number` before.
+
+        Parameters
+        ----------
+        tables : dict of str to table
+            pandas, Arrow or Polars; all are seen together or not at all. A column ``time`` may go back (`late`), but
+            not be missing. Text, and values of categories, are stored as text.
+        source, number : str and int, both or none
+            The feed and its own number of the update, >= 0, in any order.
+
+        Raises
+        ------
+        StoreError
+            If the store was opened to read, there is no table, a table has other columns, types or an order than its
+            first batch had, a name cannot be kept apart from another, a time is missing, the source sent something else
+            under this number, or the disk is full. Nothing of the update is kept then.
+        """
+        self._may_write()
+        if (source is None) != (number is None):
+            raise StoreError(f"source and number must be given together; got {source!r} and {number!r}")
+        if source is not None:
+            _forms.check_name("source", source)
+            number = integer("number", number, least=0, meaning="a source's own number of an update")
+        if not isinstance(tables, dict) or not tables:
+            raise StoreError(f"tables must be a dict of at least one table by name; got {tables!r}")
+        ready = {name: _forms.arrow(name, table) for name, table in tables.items()}
+        payloads = {name: _forms.dump(table) for name, table in ready.items()}
+        with _log.transaction(self._log, self.path):
+            if source is not None and self._sent(source, number, payloads):
+                return None
+            seq = self._last_seq() + 1
+            self._log.execute("insert into updates values (?, ?, ?, ?)", (seq, source, number, len(payloads)))
+            for name, payload in payloads.items():
+                late = self._admit(name, ready[name])
+                crc = _log.checksum(seq, source, number, name, payload)
+                self._log.execute(
+                    "insert into batches values (?, ?, ?, ?, ?, ?)",
+                    (seq, name, ready[name].num_rows, late, crc, payload),
+                )
+        return seq
+
+    def last(self, source: str) -> int | None:
+        """The highest number that `source` has sent, None if it has sent nothing."""
+        return self._rows("select max(number) from updates where source = ?", source)[0][0]
+
+    def gaps(self) -> list[tuple[str, int, int]]:
+        """What is missing between the lowest and the highest number of each source: (source, first, last), in order."""
+        return self._rows(
+            """select source, before + 1, number - 1 from
+               (select source, number, lag(number) over (partition by source order by number) as before from updates
+                where source is not null) where number > before + 1 order by source, number"""
+        )
+
+    def late(self) -> pd.DataFrame:
+        """Batches with rows whose ``time`` lies before one that the table had seen: seq, name, rows."""
+        rows = self._rows("select seq, name, late from batches where late > 0 order by seq, name")
+        return pd.DataFrame(rows, columns=["seq", "name", "rows"])
+
+    def follow(self, since: int = 0, timeout: float | None = None) -> "Follower":
+        """Updates after the sequence number `since`, in order, each once, and those to come.
+
+        Parameters
+        ----------
+        since : int
+            Where to go on; 0 for all that the log has.
+        timeout : float, optional
+            Seconds without an update after which the iteration ends; by default it goes on for ever.
+
+        Raises
+        ------
+        StoreError
+            If `since` has not been reached yet; while following, if the log is damaged.
+        """
+        since = integer("since", since, least=0, meaning="sequence number after which to go on")
+        if since > self._last_seq():
+            raise StoreError(f"{self.path}: since must be <= {self._last_seq()}, the last update; got {since}")
+        if timeout is not None:
+            timeout = nonnegative("timeout", timeout, "seconds without an update")
+        return Follower(self.path, since, timeout)
+
+    def snapshot(self) -> "Snapshot":
+        """All tables of today after one and the same update, and the closed days; later updates do not change it.
+
+        Raises
+        ------
+        StoreError
+            If the log or a file of the history is damaged.
+        """
+        closed = self._rows("select coalesce(max(last), 0) from days where written")[0][0]
+        if closed > self._closed:
+            self._today = {name: [c for c in chunks if c[0] > closed] for name, chunks in self._today.items()}
+            self._closed, self._seq = closed, max(self._seq, closed)
+        for seq, _, _, batches in _log.updates(self._log, self.path, self._seq):
+            for name, payload in batches:
+                self._today.setdefault(name, []).append((seq, _forms.load(payload)))
+            self._seq = seq
+        tables = {
+            name: (_forms.schema(form), tuple(table for _, table in self._today.get(name, [])))
+            for name, form in self._rows("select name, schema from tables order by name")
+        }
+        return Snapshot(self._seq, tables, self._files())
+
+    def end_of_day(self, date: str) -> list[Path]:
+        """Close a day: all updates since the last closed day go to the history under `date`.
+
+        The boundary is logged first, then each table is written beside its place, synced and renamed, then the day is
+        marked as written; until then its updates count as today's. Killed at any point, it is called again and gives
+        the same bytes. Updates that arrive later are of the next day.
+
+        Parameters
+        ----------
+        date : str
+            YYYY-MM-DD, after all closed days.
+
+        Returns
+        -------
+        list of Path
+            The files of the day, also if it was closed before.
+
+        Raises
+        ------
+        StoreError
+            If the store was opened to read, the date is none, an earlier day is not finished, a later one closed, the
+            log is damaged, or the disk is full.
+        """
+        self._may_write()
+        try:
+            known = calendar_date.fromisoformat(date).isoformat() == date
+        except (TypeError, ValueError):
+            known = False
+        if not known:
+            raise StoreError(f"date must be a day YYYY-MM-DD; got {date!r}")
+        with _log.transaction(self._log, self.path):
+            days = dict((day, (last, written)) for day, last, written in self._log.execute("select * from days"))
+            unfinished = [day for day, (_, written) in days.items() if not written and day != date]
+            if unfinished:
+                raise StoreError(f"{self.path}: {unfinished[0]} was begun and not finished: end that day first")
+            if date not in days:
+                if days and max(days) > date:
+                    raise StoreError(f"{self.path}: date must be after {max(days)}, which is closed; got {date}")
+                days[date] = (self._last_seq(), 0)
+                self._log.execute("insert into days values (?, ?, 0)", (date, days[date][0]))
+        last, written = days[date]
+        if not written:
+            first = max((end for day, (end, _) in days.items() if day < date), default=0)
+            self._write_day(date, first, last)
+        return [file for day, _, file, _ in self._files() if day == date]
+
+    def _write_day(self, date: str, first: int, last: int) -> None:
+        chunks: dict[str, list] = {}
+        for seq, _, _, batches in _log.updates(self._log, self.path, first, last - first):
+            for name, payload in batches:
+                chunks.setdefault(name, []).append(_forms.with_seq(_forms.load(payload), seq))
+        written = []
+        for name, tables in sorted(chunks.items()):
+            table = _forms.joined(tables)
+            try:
+                written.append(
+                    (date, name, table.num_rows, _history.write(table, _history.path(self.folder, name, date)))
+                )
+            except OSError as error:
+                raise StoreError(f"{self.folder}: {date} is not closed, end it again with room ({error})") from error
+        with _log.transaction(self._log, self.path):
+            self._log.executemany("insert or replace into files values (?, ?, ?, ?)", written)
+            self._log.execute("update days set written = 1 where date = ?", (date,))
+
+    def _files(self):
+        """(date, name, path, rows) of the history, verified once a file and process."""
+        found = []
+        for date, name, rows, sha256 in self._rows(
+            "select date, name, rows, sha256 from files join days using (date) where written order by date, name"
+        ):
+            file = _history.path(self.folder, name, date)
+            if sha256 not in self._verified:
+                if not file.exists():
+                    raise StoreError(f"{file}: missing from the history")
+                if _history.digest(file) != sha256:
+                    raise StoreError(f"{file}: not the file that was written on closing {date}")
+                self._verified.add(sha256)
+            found.append((date, name, file, rows))
+        return found
+
+    def _sent(self, source, number, payloads):
+        """Whether this very update was sent before; StoreError if another one was under its number."""
+        rows = self._log.execute("select seq from updates where source = ? and number = ?", (source, number)).fetchall()
+        if not rows:
+            return False
+        before = dict(self._log.execute("select name, payload from batches where seq = ?", rows[0]))
+        if before != payloads:
+            raise StoreError(
+                f"{source}: number {number} was sent before with other content, as update {rows[0][0]};"
+                f" a source that starts again from 0 needs another name (its last number is {self.last(source)})"
+            )
+        return True
+
+    def _admit(self, name, table):
+        """Take the form of a new table, or check it; how many rows go back in time."""
+        form, newest = table.schema.serialize().to_pybytes(), None
+        known = self._log.execute(
+            "select name, schema, newest from tables where lower(name) = lower(?)", (name,)
+        ).fetchall()
+        if not known:
+            self._log.execute("insert into tables values (?, ?, null)", (name, form))
+        elif known[0][0] != name:
+            raise StoreError(f"{name!r}: SQL does not keep it apart from {known[0][0]!r}; another name must be chosen")
+        elif known[0][1] != form:
+            raise StoreError(f"{name!r} must have the columns {_forms.told(known[0][1])}; got {_forms.told(form)}")
+        else:
+            newest = known[0][2]
+        times = _forms.times(name, table)
+        if len(times) == 0:
+            return 0
+        seen = np.maximum.accumulate(times if newest is None else np.append(newest, times))
+        self._log.execute("update tables set newest = ? where name = ?", (int(seen[-1]), name))
+        return int(np.sum(times[len(times) - len(seen) + 1 :] < seen[:-1]))
+
+    def _last_seq(self):
+        return self._rows("select coalesce(max(seq), 0) from updates")[0][0]
+
+    def _rows(self, query, *values):
+        with _log.naming(self.path):
+            return self._log.execute(query, values).fetchall()
+
+    def _may_write(self):
+        if self._writer is None:
+            raise StoreError(f"{self.folder}: this store was opened to read")
+
+
+def _only_writer(folder):
+    """A lock that the system lets go of when the process ends, however it ends."""
+    lock = sqlite3.connect(folder / "writer.lock", isolation_level=None, check_same_thread=False, timeout=0)
+    try:
+        lock.execute("begin exclusive")
+    except sqlite3.OperationalError as error:
+        lock.close()
+        raise StoreError(f"{folder}: another process writes to this store ({error}); open it read_only") from None
+    return lock

@@ -1,0 +1,444 @@
+"""The embedded store: what is acknowledged is kept, once and in order, whatever dies; the rest is refused by name."""
+
+import asyncio
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from mmlib import tick_store
+from mmlib.tick_store import StoreError, _history
+
+
+def trades(n, first=0):
+    """n rows, a second apart, that tell which they are."""
+    i = np.arange(first, first + n)
+    return pd.DataFrame(
+        {
+            "time": pd.to_datetime(i, unit="s").astype("datetime64[us]"),
+            "sym": np.where(i % 2, "b", "a").astype(object),
+            "price": i + 0.25,
+            "size": i,
+        }
+    )
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Starts processes that run a code, and ends those that are left; what they print goes to a file of their own."""
+    started = []
+
+    def run(code, *arguments):
+        path = tmp_path / f"said by {len(started)}"
+        command = [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)]
+        with path.open("w") as out:
+            process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
+        process.path = path
+        started.append(process)
+        return process
+
+    yield run
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def said(process, least=0):
+    """The whole lines that a process has printed, once there are `least`."""
+    begun = time.monotonic()
+    while (text := process.path.read_text()).count("\n") < least:
+        assert process.poll() is None or process.path.read_text().count("\n") >= least, text
+        assert time.monotonic() - begun < 120, text
+        time.sleep(0.01)
+    return text[: text.rfind("\n") + 1].splitlines()
+
+
+def finished(process):
+    """All lines of a process that ends well."""
+    assert process.wait(timeout=900) == 0, process.path.read_text()
+    return said(process)
+
+
+def test_an_update_sent_again_is_ignored_and_gaps_are_known(tmp_path):
+    """0 1 2 2 5 1 4 leaves 0 1 2 5 4 and the gap (3, 3)."""
+    with tick_store.open(tmp_path / "s") as store:
+        seqs = [store.publish({"t": trades(2, 10 * n)}, source="nyse", number=n) for n in (0, 1, 2, 2, 5, 1, 4)]
+        assert seqs == [1, 2, 3, None, 4, None, 5]
+        assert [update.number for update in store.follow(timeout=0)] == [0, 1, 2, 5, 4]
+        assert store.gaps() == [("nyse", 3, 3)] and store.last("nyse") == 5 and store.last("lse") is None
+        assert store.late().to_dict("list") == {"seq": [5], "name": ["t"], "rows": [2]}
+
+
+def test_a_source_that_starts_again_from_0_is_told_so(tmp_path):
+    with tick_store.open(tmp_path / "s") as store:
+        store.publish({"t": trades(2)}, source="nyse", number=0)
+        with pytest.raises(StoreError, match="number 0 was sent before with other content, as update 1"):
+            store.publish({"t": trades(2, 5)}, source="nyse", number=0)
+        assert store.snapshot().table("t")["size"].tolist() == [0, 1]
+
+
+def test_what_comes_back_is_what_was_sent_by_any_kind_of_table(tmp_path):
+    """NaN, infinities, -0.0, the ends of int64, text beyond ASCII; pandas, Polars and Arrow in one table."""
+    frame = pd.DataFrame(
+        {
+            "time": pd.to_datetime(["2026-01-02 09:30:00.000000001", "2026-01-02 16:00:00.000000000"]).astype(
+                "datetime64[ns]"
+            ),
+            "x": [-0.0, np.inf],
+            "y": [np.nan, 1e-300],
+            "n": [-(2**63), 2**63 - 1],
+            "s": ["Škoda ü", ""],
+            "b": [True, False],
+        }
+    )
+    with tick_store.open(tmp_path / "s") as store:
+        for table in (frame, pl.from_pandas(frame, nan_to_null=True), pa.Table.from_pandas(frame)):
+            store.publish({"t": table})
+        found = store.snapshot().table("t")
+    for part in range(3):
+        rows = found.iloc[2 * part : 2 * part + 2].reset_index(drop=True)
+        pd.testing.assert_frame_equal(rows, frame, check_dtype=False)
+        assert np.signbit(rows["x"][0]) and rows["n"].tolist() == frame["n"].tolist()
+
+
+def test_a_snapshot_does_not_move_and_asof_joins_within_it(tmp_path):
+    with tick_store.open(tmp_path / "s") as store:
+        quotes = trades(4)[["time", "sym", "price"]].rename(columns={"price": "bid"})
+        store.publish({"trade": trades(4, 1), "quote": quotes})
+        before = store.snapshot()
+        store.publish({"trade": trades(1, 50)})
+        assert before.seq == 1 and len(before.table("trade")) == 4 and len(store.snapshot().table("trade")) == 5
+        joined = before.sql(
+            "select t.size, q.bid from trade t asof join quote q on t.sym = q.sym and t.time >= q.time order by 1"
+        )
+        assert joined["bid"].tolist() == [1.25, 2.25, 3.25, 2.25]  # the last quote of the same parity
+        with pytest.raises(StoreError, match="there is no table 'order'; there are 'quote', 'trade'"):
+            before.table("order")
+        with pytest.raises(StoreError, match="query: "):
+            before.sql("select * from nowhere")
+
+
+def test_today_and_the_closed_days_are_told_apart(tmp_path):
+    with tick_store.open(tmp_path / "s") as store:
+        store.publish({"t": trades(3)}), store.publish({"t": trades(3, 1), "u": trades(1)})
+        files = store.end_of_day("2026-01-02")
+        assert [str(file.relative_to(tmp_path / "s")) for file in files] == [
+            "history/t/date=2026-01-02/part.parquet",
+            "history/u/date=2026-01-02/part.parquet",
+        ]
+        assert store.end_of_day("2026-01-02") == files
+        store.publish({"t": trades(2, 7)})
+        snapshot = store.snapshot()
+        assert snapshot.table("t")["size"].tolist() == [7, 8] and len(snapshot.table("u")) == 0
+        day = snapshot.sql("select * from history.t")
+        assert day["sym"].is_monotonic_increasing and sorted(day["size"]) == [0, 1, 1, 2, 2, 3]
+        assert day.groupby("sym")["seq"].apply(lambda s: s.is_monotonic_increasing).all()
+        assert set(day["date"].astype(str)) == {"2026-01-02"}
+        store.end_of_day("2026-01-05")
+        both = (
+            snapshot.sql("select 1 as one").shape,
+            store.snapshot().sql("select count(*) as n from history.t")["n"][0],
+        )
+        assert both == ((1, 1), 8)
+        assert [update.seq for update in store.follow(timeout=0)] == [1, 2, 3]  # the log keeps its days
+        with pytest.raises(StoreError, match="date must be after 2026-01-05"):
+            store.end_of_day("2026-01-03")
+        for date in ("2026-1-6", "yesterday", 20260106, "2026-02-30"):
+            with pytest.raises(StoreError, match="date must be a day YYYY-MM-DD"):
+                store.end_of_day(date)
+
+
+def test_an_end_of_day_killed_between_two_tables_is_repeated_to_the_same_bytes(tmp_path, monkeypatch):
+    for name in ("whole", "killed"):
+        with tick_store.open(tmp_path / name) as store:
+            for n in range(3):
+                store.publish({"t": trades(5, n), "u": trades(2, n)})
+    whole = tick_store.open(tmp_path / "whole").end_of_day("2026-01-02")
+    write, calls = _history.write, []
+
+    def dies(table, file):
+        calls.append(file)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return write(table, file)
+
+    store = tick_store.open(tmp_path / "killed")
+    monkeypatch.setattr(_history, "write", dies)
+    with pytest.raises(KeyboardInterrupt):
+        store.end_of_day("2026-01-02")
+    monkeypatch.undo()
+    store.publish({"t": trades(1, 99)})  # of the next day
+    assert len(store.snapshot().table("t")) == 16  # nothing is closed yet
+    with pytest.raises(StoreError, match="2026-01-02 was begun and not finished"):
+        store.end_of_day("2026-01-03")
+    files = store.end_of_day("2026-01-02")
+    assert [f.read_bytes() for f in files] == [f.read_bytes() for f in whole]
+    assert store.snapshot().table("t")["size"].tolist() == [99]
+
+
+def test_a_flipped_bit_in_a_closed_day_is_reported(tmp_path):
+    with tick_store.open(tmp_path / "s") as store:
+        store.publish({"t": trades(100)})
+        (file,) = store.end_of_day("2026-01-02")
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 4
+    file.write_bytes(content)
+    reader = tick_store.open(tmp_path / "s", read_only=True)
+    with pytest.raises(StoreError, match="not the file that was written on closing 2026-01-02"):
+        reader.snapshot()
+    file.unlink()
+    with pytest.raises(StoreError, match="missing from the history"):
+        reader.snapshot()
+
+
+def test_the_second_writer_is_refused_and_readers_are_not(start, tmp_path):
+    store = tick_store.open(tmp_path / "s")
+    store.publish({"t": trades(2)})
+    code = "import sys; from mmlib import tick_store; tick_store.open(sys.argv[1])"
+    other = start(code, tmp_path / "s")
+    assert other.wait(timeout=120) == 1 and "another process writes to this store" in other.path.read_text()
+    with tick_store.open(tmp_path / "s", read_only=True) as reader:
+        assert len(reader.snapshot().table("t")) == 2
+        with pytest.raises(StoreError, match="opened to read"):
+            reader.publish({"t": trades(1)})
+    store.close()
+    tick_store.open(tmp_path / "s").close()
+
+
+WRITER = """
+    import sys, numpy as np, pandas as pd
+    from mmlib import tick_store
+    store = tick_store.open(sys.argv[1], durable=False)
+    first = store.last("feed")
+    for n in range(0 if first is None else first + 1, int(sys.argv[2])):
+        x = pd.DataFrame({"n": np.full(50, n), "i": np.arange(50)})
+        store.publish({"one": x, "two": x[:3]}, source="feed", number=n)
+        print(n, flush=True)
+"""
+
+
+def killed_writers(start, folder, kills, updates, seed):
+    """Kill the writer `kills` times at random, then let it finish; after each kill what it had been told is there."""
+    rng = random.Random(seed)
+    for _ in range(kills):
+        writer = start(WRITER, folder, updates)
+        said(writer, 1)
+        time.sleep(rng.uniform(0, 0.2))
+        writer.send_signal(signal.SIGKILL)
+        writer.wait()
+        with tick_store.open(folder, read_only=True) as reader:
+            kept = {update.number for update in reader.follow(timeout=0)}
+        assert {int(line) for line in said(writer)} <= kept
+    finished(start(WRITER, folder, updates))
+
+
+@pytest.mark.parametrize("kills", [2, pytest.param(50, marks=pytest.mark.deep)])
+def test_no_acknowledged_update_dies_with_its_writer(start, tmp_path, kills):
+    """After the kills the tables are those of a run that nobody disturbed, row by row."""
+    updates = 600 if kills == 2 else 20_000
+    killed_writers(start, tmp_path / "s", kills, updates, seed=kills)
+    with tick_store.open(tmp_path / "s", read_only=True) as store:
+        snapshot = store.snapshot()
+        assert snapshot.seq == updates and store.gaps() == []
+        assert snapshot.table("one")["n"].tolist() == np.repeat(np.arange(updates), 50).tolist()
+        assert snapshot.table("two")["n"].tolist() == np.repeat(np.arange(updates), 3).tolist()
+
+
+def test_a_reader_beside_the_writer_never_mixes_two_updates(start, tmp_path):
+    """Both tables of every snapshot end with the same update, and no update is seen twice or out of order."""
+    tick_store.open(tmp_path / "s").close()
+    writer = start(WRITER, tmp_path / "s", 400)
+    numbers = []
+    with tick_store.open(tmp_path / "s", read_only=True) as reader:
+        said(writer, 1)
+        while len(numbers) < 400:
+            snapshot = reader.snapshot()
+            ends = [snapshot.table(name)["n"].iloc[-1] for name in ("one", "two")]
+            assert ends[0] == ends[1] == snapshot.seq - 1
+            for update in reader.follow(since=len(numbers), timeout=0):
+                numbers.append(update.number)
+    assert numbers == list(range(400))
+    finished(writer)
+
+
+FOLLOWER = """
+    import sys
+    from mmlib import tick_store
+    store = tick_store.open(sys.argv[1], read_only=True)
+    for update in store.follow(since=int(sys.argv[3]), timeout=60):
+        print(update.number, len(update.tables["one"]), flush=True)
+        if update.number == int(sys.argv[2]) - 1:
+            break
+"""
+
+
+@pytest.mark.parametrize(("count", "updates"), [(2, 300), pytest.param(8, 20_000, marks=pytest.mark.deep)])
+def test_every_follower_sees_every_update_once(start, tmp_path, count, updates):
+    """One of them is killed in the middle and goes on where it was."""
+    tick_store.open(tmp_path / "s").close()
+    followers = [start(FOLLOWER, tmp_path / "s", updates, 0) for _ in range(count)]
+    writer = start(WRITER, tmp_path / "s", updates)
+    victim = followers[0]
+    said(victim, updates // 3)
+    victim.send_signal(signal.SIGKILL)
+    victim.wait()
+    seen = said(victim)
+    resumed = start(FOLLOWER, tmp_path / "s", updates, len(seen))
+    expected = [f"{n} 50" for n in range(updates)]
+    assert len(finished(writer)) == updates
+    assert seen + finished(resumed) == expected
+    for follower in followers[1:]:
+        assert finished(follower) == expected
+
+
+def test_a_follower_in_an_event_loop_and_one_that_times_out(tmp_path):
+    with tick_store.open(tmp_path / "s") as store:
+        for n in range(3):
+            store.publish({"t": trades(1, n)})
+
+        async def read():
+            return [update.seq async for update in store.follow(since=1, timeout=0.05)]
+
+        assert asyncio.run(read()) == [2, 3]
+        assert [update.seq for update in store.follow(since=3, timeout=0.05)] == []
+        with pytest.raises(StoreError, match="since must be <= 3, the last update; got 4"):
+            store.follow(since=4)
+
+
+@pytest.mark.parametrize("trials", [40, pytest.param(200, marks=pytest.mark.deep)])
+def test_a_cut_or_flipped_log_gives_a_prefix_or_an_error(tmp_path, trials):
+    """Whatever is read of a damaged log is the beginning of what was written; no other row, no other order."""
+    with tick_store.open(tmp_path / "s") as store:
+        for n in range(60):
+            store.publish({"t": trades(20, n), "u": trades(3, n)}, source="f", number=n)
+        for name in ("log.sqlite", "log.sqlite-wal"):
+            assert (tmp_path / "s" / name).exists()
+        shutil.copytree(tmp_path / "s", tmp_path / "copy")
+    rng, outcomes = random.Random(1), []
+    for trial in range(trials):
+        damaged = tmp_path / f"d{trial}"
+        shutil.copytree(tmp_path / "copy", damaged, ignore=shutil.ignore_patterns("*-shm", "writer*"))
+        file = damaged / rng.choice(["log.sqlite", "log.sqlite-wal"])
+        content = bytearray(file.read_bytes())
+        if rng.random() < 0.5:
+            content = content[: rng.randrange(len(content))]
+        else:
+            content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+        file.write_bytes(content)
+        try:
+            with tick_store.open(damaged) as store:
+                read = [(u.number, u.tables["t"]["size"].tolist(), len(u.tables["u"])) for u in store.follow(timeout=0)]
+        except StoreError:
+            outcomes.append("error")
+        else:
+            assert read == [(n, list(range(n, n + 20)), 3) for n in range(len(read))]
+            outcomes.append(len(read))
+        shutil.rmtree(damaged)
+    assert {"error", 60} <= set(outcomes) or len(set(outcomes)) > 2
+
+
+def test_a_full_disk_refuses_the_update_and_keeps_the_others(start, tmp_path):
+    """The log may grow to 400 kB: an update is refused by name, all told are kept, with room it goes on."""
+    code = """
+        import resource, sys, numpy as np, pandas as pd
+        from mmlib import tick_store
+        store = tick_store.open(sys.argv[1])
+        resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, resource.RLIM_INFINITY))
+        table = pd.DataFrame({"x": np.arange(2000)})
+        try:
+            for n in range(1000):
+                store.publish({"t": table}, source="f", number=n)
+        except tick_store.StoreError as error:
+            print(n, error)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        print(store.last("f"), store.publish({"t": table}, source="f", number=n), len(store.snapshot().table("t")))
+    """
+    refused, after = finished(start(code, tmp_path / "s"))
+    n = int(refused.split()[0])
+    assert 1 < n < 1000 and "log.sqlite" in refused
+    assert after.split() == [str(n - 1), str(n + 1), str(2000 * (n + 1))]
+
+
+HOSTILE = ["a b", "select", "../up", "x'; drop table updates; --", 'quo"te', "ünï", "*", "con", "a.b", "%41"]
+
+
+def test_hostile_names_are_data(tmp_path):
+    """As tables, columns and symbols: they come back from today and from the history, and no path leaves the store."""
+    with tick_store.open(tmp_path / "s [1]*?") as store:
+        for name in HOSTILE:
+            store.publish(
+                {name: pd.DataFrame({"sym": HOSTILE, name + "_": range(len(HOSTILE))})}, source=name, number=3
+            )
+        assert [store.last(name) for name in HOSTILE] == [3] * len(HOSTILE)
+        store.end_of_day("2026-01-02")
+        snapshot = store.snapshot()
+        for name in HOSTILE:
+            quoted = name.replace('"', '""')
+            day = snapshot.sql(f'select sym, "{quoted}_" as v from history."{quoted}" order by v')
+            assert day["sym"].tolist() == HOSTILE
+    assert sorted(os.listdir(tmp_path)) == ["s [1]*?"]
+    assert sorted(p.name for p in (tmp_path / "s [1]*?").iterdir() if p.is_dir()) == ["history"]
+
+
+BAD = [
+    ({}, {}, "at least one table"),
+    ({"t": trades(1).drop(columns="size")}, {}, "'t' must have the columns time timestamp"),
+    ({"t": trades(1)[["sym", "time", "price", "size"]]}, {}, "'t' must have the columns time timestamp"),
+    ({"t": trades(1).astype({"size": float})}, {}, "got time timestamp.us., sym string, price double, size double"),
+    ({"T": trades(1)}, {}, "'T': SQL does not keep it apart from 't'"),
+    ({"u": trades(1).rename(columns={"size": "Seq"})}, {}, "'seq' is the store's"),
+    ({"u": trades(1).rename(columns={"size": "SYM"})}, {}, "columns must differ in more than case"),
+    ({"u": trades(1).set_index("sym")}, {}, "'u': the index would be lost"),
+    ({"u": [1, 2]}, {}, "'u' must be a pandas, Arrow or Polars table; got list"),
+    ({"u": trades(2).assign(time=[pd.NaT, pd.Timestamp(0)])}, {}, "'u': time is missing in row 0"),
+    ({"u": trades(1).assign(time=[1.5])}, {}, "'u': time must be a time or a whole number; got double"),
+    ({"": trades(1)}, {}, "a table's name must be text of 1 to 80 bytes"),
+    ({"a\nb": trades(1)}, {}, "no control characters"),
+    ({"t": trades(1)}, {"source": "f"}, "source and number must be given together"),
+    ({"t": trades(1)}, {"source": "f", "number": -1}, "number must be an integer and >= 0"),
+    ({"u": pd.DataFrame({"x": [object()]})}, {}, "'u': cannot be kept as it is"),
+]
+
+
+@pytest.mark.parametrize(("tables", "options", "message"), BAD)
+def test_what_cannot_be_kept_is_refused_by_name_and_leaves_nothing(tmp_path, tables, options, message):
+    with tick_store.open(tmp_path / "s") as store:
+        store.publish({"t": trades(1)})
+        with pytest.raises(ValueError, match=message):
+            store.publish(tables, **options)
+        snapshot = store.snapshot()
+        assert snapshot.seq == 1 and snapshot.names == ["t"]
+        assert store.publish({"t": trades(1, 1)}) == 2
+
+
+def test_an_error_in_the_second_table_takes_the_first_with_it(tmp_path):
+    with tick_store.open(tmp_path / "s") as store:
+        store.publish({"b": trades(1)})
+        with pytest.raises(StoreError, match="'b' must have the columns"):
+            store.publish({"a": trades(1), "b": trades(1)[["time"]]})
+        assert store.snapshot().names == ["b"] and len(store.snapshot().table("b")) == 1
+
+
+def test_a_folder_of_other_things_is_no_store(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(StoreError, match="not a tick store"):
+        tick_store.open(tmp_path)
+    with pytest.raises(StoreError, match="not a tick store"):
+        tick_store.open(tmp_path / "nowhere", read_only=True)
+    with pytest.raises(StoreError, match="not a tick store"):
+        tick_store.open(tmp_path / "notes.txt")
+    assert sorted(os.listdir(tmp_path)) == ["notes.txt"]
+    (tmp_path / "fake").mkdir()
+    (tmp_path / "fake" / "log.sqlite").write_bytes(b"not a database" * 100)
+    with pytest.raises(StoreError, match="not a readable log"):
+        tick_store.open(tmp_path / "fake")
