@@ -405,6 +405,18 @@ def test_an_explicit_step_beyond_its_bound_is_refused_with_the_number_that_works
         hjb.solve(market, steps=enough - 1, **options)
 
 
+def test_the_number_of_explicit_steps_beyond_a_low_wall_is_the_smallest():
+    """The bound binds at the wall alone, whatever the step: the first number tried works; smaller are searched."""
+    wall = 2.0 * (np.abs(np.arange(-6, 7)) > 3)
+    options = dict(horizon=1.0, max_inventory=6, gamma=0.1, terminal=wall, scheme="explicit")
+    with pytest.raises(ValueError, match=r"steps must be >= \d+ ") as caught:
+        hjb.solve(AS, steps=20, **options)
+    enough = int(re.search(r">= (\d+)", str(caught.value))[1])
+    assert np.isfinite(hjb.solve(AS, steps=enough, **options).value).all()
+    with pytest.raises(ValueError, match=f"steps must be >= {enough} "):
+        hjb.solve(AS, steps=enough - 1, **options)
+
+
 def test_a_steep_wall_is_solved_implicitly_and_refused_explicitly():
     """A wall of 40 in θ between two inventories makes fills at a rate of 140 exp(60): only implicit steps cope."""
 
