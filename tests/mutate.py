@@ -198,7 +198,7 @@ class Replaced(importlib.abc.MetaPathFinder, importlib.abc.SourceLoader):
         self.name, self.path, self.text = name, str(path), text
 
     def find_spec(self, name, path=None, target=None):
-        return importlib.util.spec_from_loader(name, self, origin=self.path) if name == self.name else None
+        return importlib.util.spec_from_file_location(name, self.path, loader=self) if name == self.name else None
 
     def get_filename(self, fullname):
         return self.path

@@ -40,3 +40,11 @@ def test_delimiter_encoding_and_a_last_line_without_end_may_be_said(tmp_path):
     (tmp_path / "t.csv").write_bytes("a;b\n1,5;\xe9".encode("cp1252"))
     found = _csv_tables.read(tmp_path / "t.csv", ended=False, delimiter=";", encoding="cp1252")
     assert found.to_numpy().tolist() == [["1,5", "\xe9"]]
+
+
+def test_a_file_of_more_than_two_gibibytes_is_refused_unread(tmp_path):
+    """One byte more, of a file with nothing in it but its length."""
+    with (tmp_path / "t.csv").open("wb") as file:
+        file.truncate(2 * 1024**3 + 1)
+    with pytest.raises(TableError, match=r"t\.csv must have at most 2,147,483,648 bytes; got 2,147,483,649"):
+        _csv_tables.read(tmp_path / "t.csv")

@@ -47,6 +47,19 @@ def test_trade_dates_are_new_york_trading_days():
     assert list(ours[ours != pd.Timestamp("2025-01-09")]) == list(expected)
 
 
+def test_prices_are_fair_games_without_a_squeeze():
+    """The mean of 500,000 returns is 0 within four standard errors, 1e-4, from the volatilities that the module states.
+
+    Closes are rounded, by half a per cent of a dollar at most: that adds its variance, at most 1e-5 and mostly nothing.
+    """
+    dates = desk.trade_dates("2025-01-02", 251)
+    frames, path = desk.market(np.random.default_rng(5), dates, 2000, False)
+    close = frames["closes"]["close"].to_numpy().reshape(251, 2000)
+    returns = close[1:] / close[:-1] - 1
+    daily = np.array([0.015, 0.022, 0.04])[path["bucket"]]
+    assert abs(returns.mean()) < 4 * np.sqrt((daily**2).mean() / returns.size)
+
+
 def test_locates_shrink_from_requested_to_settled_and_convert_below_one(book):
     q = book.locates
     conversion = q["quantity_shorted"].sum() / q["quantity_approved"].sum()

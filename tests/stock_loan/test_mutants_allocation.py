@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mmlib.stock_loan import allocation
+from mmlib.stock_loan import allocation, duals
 from mmlib.stock_loan._allocation import lots
+from mmlib.stock_loan._allocation.linear_program import assemble
 from mmlib.stock_loan.allocation import Problem, round_lots, solve
 
 
@@ -106,3 +107,61 @@ def test_a_decomposition_that_was_asked_for_and_does_not_converge_says_so(two, m
     with pytest.raises(RuntimeError, match="did not converge; use method 'monolithic'"):
         solve(problem, "decomposition")
     assert solve(problem).method == "monolithic"
+
+
+def test_what_nothing_can_use_is_no_column(two):
+    """Counted by hand. B is in P alone and X alone wants it; yesterday's lane is two pieces where moving it costs."""
+    lanes = ["A P X", "A P Y", "A Q X", "A Q Y", "B P X"]
+    yesterday = np.zeros(two.shape)
+    yesterday[0, 0, 0] = 5.0
+    for changes, more in (
+        ({}, []),
+        ({"previous": yesterday}, []),
+        ({"previous": yesterday, "turnover_cost": 0.1}, ["A P X"]),
+        ({"external_fee": [[0.0, 50.0], [0.0, 50.0]]}, ["A Q street"]),
+        ({"committed": [[0.0, 0.0], [7.0, 0.0]]}, ["B P unused"]),
+    ):
+        program = assemble(replace(two, **changes))
+        client = np.array(["X", "Y", "unused", "street"])[program.client]
+        columns = zip(np.array(["A", "B"])[program.security], np.array(["P", "Q"])[program.pool], client, strict=True)
+        assert sorted(map(" ".join, columns)) == sorted(lanes + more)
+
+
+def test_a_violation_is_a_part_of_what_is_allowed(two):
+    """One lane of at most 40 shares: 44 are a tenth too many, −4 a tenth below nothing, and 40 are none."""
+    program = assemble(replace(two, demand=[[0.0, 0.0], [40.0, 0.0]]))
+    for shares, part in ((44.0, 0.1), (-4.0, 0.1), (40.0, 0.0), (0.0, 0.0)):
+        assert program.violation(np.array([shares])) == pytest.approx(part, abs=1e-15)
+
+
+def test_a_share_more_of_demand_comes_from_both_pools_where_one_may_lend_half(two):
+    """P costs 10 and may lend half, Q costs 20: the next share at 100 bp brings 100 − 15, one less costs as much.
+
+    Without the limit's part it would bring 100 − 20.
+    """
+    problem = replace(two, concentration=[0.5, 1.0], demand=[[10.0, 0.0], [0.0, 0.0]])
+    ends = duals.interval(solve(problem), "demand", "A", "X")
+    assert ends == pytest.approx((85 / 3.6e6, 85 / 3.6e6), rel=1e-9)
+
+
+def test_a_closed_lane_gains_its_fee_less_its_costs_and_what_it_costs_to_move(two):
+    """A loan that is moved every day at 0.25 bp costs 90 bp a year: at 95 bp and a source at 10 it loses 5."""
+    problem = replace(two, turnover_cost=0.25, demand=[[0.0, 0.0], [40.0, 0.0]], client_fee=[[95.0, 70.0]] * 2)
+    solution = solve(problem)
+    assert solution.value == pytest.approx(0.0, abs=1e-12)
+    assert duals.reduced_gain(solution)[1, 0, 0] == pytest.approx(95 - 10 - 90, abs=1e-9)
+
+
+def test_a_coupling_limit_is_broken_by_what_is_above_it(two):
+    """100 shares of A at a dollar each, weighed in full: 99.5 dollars of capital are half a dollar too few."""
+    x = np.zeros(two.shape)
+    x[0, 0, 0] = 100.0
+    assert allocation.broken(replace(two, capital=100.0), x).empty
+    found = allocation.broken(replace(two, capital=99.5), x)
+    assert found.to_numpy().tolist() == [["capital", "", "", 99.5, 100.0, 0.5]]
+
+
+@pytest.mark.parametrize("method", [None, *allocation.METHODS])
+def test_a_day_on_which_nothing_can_be_lent_is_solved_by_every_method(two, method):
+    solution = solve(replace(two, demand=0.0, supply=0.0, capital=1.0), method)
+    assert (solution.value, solution.bound, len(solution.x)) == (0.0, 0.0, 0)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mmlib.stock_loan import allocation, tables, tickets
+from mmlib.stock_loan import allocation, kpis, support, tables, tickets
 from mmlib.stock_loan.tables import Book
 
 MONDAY, TUESDAY = pd.Timestamp("2025-09-08"), pd.Timestamp("2025-09-09")
@@ -224,3 +224,19 @@ def test_where_every_request_was_cut_what_was_sold_stands_in_and_nothing_sold_is
     problem = allocation.problem(tables.check(replace(book, locates=located)), MONDAY)
     assert problem.demand.tolist() == [[103.0, 0.0], [0.0, 0.0]]
     assert problem.assumed.to_numpy().tolist() == [["demand", "A", "X", 103.0, "sold short"]]
+
+
+def test_idle_shares_cost_a_number_where_their_pools_and_the_rates_are_known():
+    """No benchmark on either day: idle shares of lenders cost the desk nothing, of its own nobody knows how much."""
+    book = small(loan("L1", "A", "X", "P", 100, 60.0, 40.0), free=[("A", "P", 50, 10.0), ("A", "Q", 50, 10.0)])
+    book = replace(book, rates=book.rates.assign(benchmark_rate=np.nan))
+    for kind, missing in (
+        ("agent lender", ""),
+        ("internal", "rates: benchmark_rate and funding_rate on every trade date"),
+        ("unknown", "pools: the kind of pool the idle shares are in"),
+    ):
+        found = tables.check(replace(book, pools=book.pools.assign(pool_type=["agent lender", kind])))
+        row = support.report(found).loc[("KPI", "holding_cost idle_longs")]
+        assert (row["supported"], row["missing"]) == (not missing, missing)
+        cost = kpis.holding_cost(found, [])["idle_longs"].iloc[0]
+        assert np.isnan(cost) if missing else cost == 0

@@ -181,3 +181,15 @@ def test_a_cut_parquet_file_and_a_missing_table_are_refused(book, tmp_path):
     part.parent.rmdir()
     with pytest.raises(TableError, match="got no 'clients'"):
         sources.open(f"parquet:{tmp_path / 'p'}")
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "a\0b"])
+def test_a_name_that_no_folder_can_have_is_refused(name):
+    for url in (name, f"parquet:{name}"):
+        with pytest.raises(TableError, match=r"^url must be a folder of CSV files or parquet:FOLDER; got "):
+            sources.open(url)
+
+
+def test_the_folders_above_are_made(tmp_path, book):
+    sources.write_csv(book, tmp_path / "desk" / "today")
+    assert len(sources.open(tmp_path / "desk" / "today").loans) == len(book.loans)
