@@ -10,7 +10,7 @@ import pytest
 from scipy.optimize import minimize
 
 from mmlib.order_book import calibrate, resampling, sources, synthetic, toxicity
-from mmlib.order_book.events import CANCEL, EXECUTE, HALT, TRADE
+from mmlib.order_book.events import ASK, BID, CANCEL, EXECUTE, HALT, TOUCH, TRADE
 
 START, END = 34_200, 34_500
 
@@ -197,3 +197,25 @@ def test_the_period_of_a_session_that_ends_with_a_halt(flow):
     begin, end = sources.period(few)
     assert begin <= first < begin + 1
     assert end - 1 < last <= end
+
+
+def test_the_mid_of_touches_lies_between_bid_and_ask():
+    """Touches of a capture: mids 10, 11 and 13, so √((1² + 2²)/4)."""
+    pairs = [(9, 11), (10, 12), (12.5, 13.5)]
+    touches = pd.DataFrame(
+        {
+            "time_ns": np.repeat([1, 2, 3], 2) * 10**9,
+            "kind": TOUCH,
+            "side": [BID, ASK] * 3,
+            "price": np.ravel(pairs).astype(float),
+        }
+    )
+    assert calibrate.volatility(touches, "rows", start=0, end=4) == pytest.approx(sqrt(5 / 4), rel=1e-14)
+
+
+def test_rates_are_hits_that_deep_a_second(flow):
+    fit = calibrate.intensity(flow, "ask", low=0.01, high=0.1, step=0.01, start=34_200, end=37_800, resamples=0)
+    hits = calibrate.aggressors(flow)
+    depths = [depth for depth, side in zip(hits["depth"], hits["side"], strict=True) if side == ASK]
+    expected = [sum(depth > x - 1e-9 for depth in depths) / 3600 for x in fit.distance]
+    assert fit.rate == pytest.approx(expected, rel=1e-12)
