@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from quantecon.markov import DiscreteDP
 from scipy.linalg import expm
 
-from mmlib.market_making import Market, TwoSidedMarket, cartea_jaimungal, evaluate, glft, hjb, simulate
+from mmlib.market_making import Market, TwoSidedMarket, _hjb_equation, cartea_jaimungal, evaluate, glft, hjb, simulate
 from mmlib.market_making.intensity import Exponential, Linear, Logistic, Measured, PowerLaw
 
 AS = Market(sigma=2.0, A=140.0, k=1.5)
@@ -405,6 +405,18 @@ def test_an_explicit_step_beyond_its_bound_is_refused_with_the_number_that_works
         hjb.solve(market, steps=enough - 1, **options)
 
 
+def test_the_number_of_explicit_steps_beyond_a_low_wall_is_the_smallest():
+    """The bound binds at the wall alone, whatever the step: the first number tried works; smaller are searched."""
+    wall = 2.0 * (np.abs(np.arange(-6, 7)) > 3)
+    options = dict(horizon=1.0, max_inventory=6, gamma=0.1, terminal=wall, scheme="explicit")
+    with pytest.raises(ValueError, match=r"steps must be >= \d+ ") as caught:
+        hjb.solve(AS, steps=20, **options)
+    enough = int(re.search(r">= (\d+)", str(caught.value))[1])
+    assert np.isfinite(hjb.solve(AS, steps=enough, **options).value).all()
+    with pytest.raises(ValueError, match=f"steps must be >= {enough} "):
+        hjb.solve(AS, steps=enough - 1, **options)
+
+
 def test_a_steep_wall_is_solved_implicitly_and_refused_explicitly():
     """A wall of 40 in θ between two inventories makes fills at a rate of 140 exp(60): only implicit steps cope."""
 
@@ -417,6 +429,40 @@ def test_a_steep_wall_is_solved_implicitly_and_refused_explicitly():
         hjb.solve(AS, horizon=0.5, max_inventory=6, steps=50, gamma=0.1, terminal=wall, scheme="explicit")
     with pytest.raises(ValueError, match=r"penalties, .* must leave fill rates .*; at inventory -4"):
         hjb.solve(AS, horizon=0.5, max_inventory=6, steps=50, gamma=0.1, terminal=lambda q: 20 * wall(q))
+
+
+@pytest.mark.parametrize("scheme", ORDERS)
+def test_income_alike_at_every_inventory_adds_its_integral_and_moves_no_quote(scheme):
+    """Of the income 3 t + 1 the trapezoidal and the extrapolated step integrate exactly; Euler's steps take it at the
+    end (explicit) or the start (implicit) of each step of dt, which adds or takes away 3 dt/2 a unit of time."""
+    options = dict(horizon=0.5, max_inventory=3, steps=100, gamma=0.1, scheme=scheme)
+    plain = hjb.solve(AS, **options)
+    found = hjb.solve(AS, **options, source=lambda t, q: np.full(len(q), 3 * t + 1))
+    t = np.linspace(0.0, 0.5, 101)
+    integral = 1.5 * (0.25 - t**2) + 0.5 - t
+    integral += {"explicit": 1.5, "implicit": -1.5}.get(scheme, 0.0) * 0.005 * (0.5 - t)
+    np.testing.assert_allclose(found.value - plain.value, np.tile(integral[:, None], 7), rtol=0, atol=1e-9)
+    np.testing.assert_allclose(found.bid, plain.bid, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("scheme", ORDERS)
+def test_evaluations_are_counted(scheme, monkeypatch):
+    """By counting the calls; one more at each time is for the quotes."""
+    calls, right = [], _hjb_equation.hamiltonian
+    for module in (hjb, _hjb_equation):
+        monkeypatch.setattr(module, "hamiltonian", lambda eq, theta: calls.append(1) or right(eq, theta))
+    found = hjb.solve(AS, horizon=0.1, max_inventory=3, steps=30, gamma=0.1, scheme=scheme)
+    assert found.evaluations == len(calls) - 30
+
+
+@pytest.mark.parametrize("scheme", ORDERS)
+def test_a_day_in_nanoseconds_has_the_same_quotes(scheme):
+    """Rates of 1e12 a unit of time are no concern: what counts is how many fills a step has."""
+    options = dict(max_inventory=3, steps=30, gamma=0.1, scheme=scheme)
+    one = hjb.solve(AS, horizon=0.1, **options)
+    two = hjb.solve(Market(sigma=2e5, A=140e10, k=1.5), horizon=1e-11, **options)
+    np.testing.assert_allclose(two.bid, one.bid, rtol=1e-9)
+    np.testing.assert_allclose(two.value, one.value, rtol=1e-9, atol=1e-12)
 
 
 SOLVE = dict(horizon=1.0, max_inventory=3, steps=5)

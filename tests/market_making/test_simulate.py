@@ -716,3 +716,10 @@ def test_uneven_times_impact_and_overflowing_rates_are_refused():
     for scheme in ("bernoulli", "continuous"):
         with pytest.raises(ValueError, match="bid must be a distance at which the fill rate is finite"):
             simulate.run(CALM, far_below, scheme=scheme)
+
+
+def test_the_samples_are_100_000_of_seed_7_unless_asked_otherwise():
+    """Printed numbers of chapters and of others rest on these."""
+    quotes = Quotes(np.zeros(1), inventory_grid(1), [[0.5, 0.5, np.nan]], [[np.nan, 0.5, 0.5]], 0.01)
+    plain, told = simulate.run(CALM, quotes), simulate.run(CALM, quotes, paths=100_000, seed=7)
+    np.testing.assert_array_equal(plain.profit, told.profit)

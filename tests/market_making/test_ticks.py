@@ -228,9 +228,10 @@ def test_quotes_keep_the_rules_and_a_rule_never_pays(A, k, phi, spread, level, m
 
 
 def test_the_gain_of_a_table_is_that_of_its_stationary_law():
-    market = Market(2.0, 140.0, 1.5, mu=1.0, impact=0.05, fee=-0.02)
+    market = Market(2.0, 140.0, 1.5, mu=30.0, impact=0.05, fee=-0.02)
     found = ticks.solve(market, phi=0.2, tick=0.25, horizon=1.0, max_inventory=2, offsets=(0, 6), lot=3.0)
     quotes = found.quotes
+    assert not np.array_equal(quotes.bid[0], quotes.ask[0, ::-1], equal_nan=True)  # else the drift earns nothing
     by_law = stationary_gain(market, quotes.inventory, quotes.bid[0], quotes.ask[0], 0.2, lot=3.0)
     assert ticks.gain(market, quotes, 0.2) == pytest.approx(by_law, rel=1e-10)
     assert found.value == pytest.approx(by_law, rel=1e-10)
@@ -403,7 +404,7 @@ def test_to_a_horizon_it_is_a_plain_loop_in_the_limit(obligation, mu):
     found = ticks.solve(market, **problem, **rules, objective="finite")
     assert found.value == pytest.approx(2 * fine - coarse, abs=2e-3 * abs(fine - coarse) + 2e-4)
     assert (found.status, found.method) == ("optimal", "backward induction")
-    assert 0 <= found.gap <= 1e-8 * abs(found.bound)
+    assert 0 < found.gap <= 1e-8 * abs(found.bound)
 
 
 def penalised(market, quotes, phi):
@@ -434,6 +435,47 @@ def test_the_tables_in_turn_are_worth_the_value_and_no_stationary_table_more(phi
     assert np.all(np.diff(found.quotes.times) > 1e-10 * horizon)
 
 
+@pytest.mark.parametrize(("mu", "horizon"), [(0.0, 0.2), (1e-8, 0.2), (0.0, 0.0194)])
+def test_to_a_horizon_the_tables_change_when_they_should(mu, horizon):
+    """Q = 1 and both sides alike: u = theta_0 − theta_1 solves du/dtau = 2 L(d)(d − u) − L(e)(e + u) + phi with the
+    distances d at 0 and e at ±1, so u = a/b + (u_0 − a/b) exp(−b tau) between the u at which d or e should change. The
+    drift parts the changes of the two sides by 1e-10 at most, still one row; it moves none by more. The
+    last change comes 0.01955 before the end: a day of 0.0194 is over just before."""
+    phi, tick = 10.0, 0.1
+    found = ticks.solve(
+        Market(2.0, 140.0, 1.5, mu=mu), phi=phi, tick=tick, horizon=horizon, max_inventory=1, offsets=(0, 40),
+        objective="finite",
+    )  # fmt: skip
+    d = tick * np.arange(41)
+    rate = 140.0 * np.exp(-1.5 * d)
+
+    def threshold(i, j, sign):
+        """u at which the distances i and j earn the same, L_i (d_i − sign u) = L_j (d_j − sign u)."""
+        return sign * (rate[i] * d[i] - rate[j] * d[j]) / (rate[i] - rate[j])
+
+    flat = held = int(np.argmax(rate * d))
+    u = tau = 0.0
+    times, pairs = [], [(flat, held)]
+    while True:
+        a, b = 2 * rate[flat] * d[flat] - rate[held] * d[held] + phi, 2 * rate[flat] + rate[held]
+        wider = threshold(flat, flat + 1, 1.0)
+        narrower = threshold(held, held - 1, -1.0) if held else np.inf
+        u_next = min(wider, narrower)
+        if u_next >= a / b:
+            break
+        tau += np.log((a / b - u) / (a / b - u_next)) / b
+        if tau >= horizon:
+            break
+        u = u_next
+        flat, held = flat + (wider == u), held - (narrower == u)
+        times.append(horizon - tau)
+        pairs.append((flat, held))
+    assert len(times) == (6 if horizon == 0.2 else 5)
+    np.testing.assert_allclose(found.quotes.times, [0.0, *times[::-1]], rtol=0, atol=2e-10)
+    for side, back in ((found.quotes.bid, 0), (found.quotes.ask, 2)):
+        np.testing.assert_allclose(side[:, [1, back]], tick * np.array(pairs[::-1]), rtol=1e-12)
+
+
 def test_a_long_horizon_earns_the_gain_and_begins_with_the_stationary_table():
     problem = dict(phi=0.2, tick=0.25, max_inventory=4, offsets=(0, 8))
     short, long = (ticks.solve(MARKET, **problem, horizon=T, objective="finite") for T in (1.0, 2.0))
@@ -452,6 +494,8 @@ def test_cents_or_dollars_and_days_or_hours_change_nothing_but_units(objective):
         one, two = ticks.solve(MARKET, **problem), ticks.solve(other, **scaled)
         unit = price if objective == "finite" else price / clock
         assert two.value == pytest.approx(unit * one.value, rel=1e-9)
+        assert two.gap == pytest.approx(unit * one.gap, rel=0.01)
+        assert one.status == two.status == "optimal"
         np.testing.assert_allclose(two.quotes.bid, price * one.quotes.bid, rtol=1e-12)
         np.testing.assert_allclose(two.quotes.times, clock * one.quotes.times, rtol=1e-6)
 
@@ -473,6 +517,12 @@ def test_the_best_table_under_a_tight_obligation_leans_out_of_the_zone():
     assert found.value == pytest.approx(58.197, abs=5e-4)
     long_by_one = 6
     assert (found.quotes.bid[0, long_by_one], found.quotes.ask[0, long_by_one]) == (0.25, 0.5)
+
+
+def test_a_seed_has_31_bits():
+    assert ticks.solve(MARKET, **SMALL, seed=2**31 - 1).status == "optimal"
+    with pytest.raises(ValueError, match=r"seed must be .* <= 2147483647"):
+        ticks.solve(MARKET, **SMALL, seed=2**31)
 
 
 def test_monotone_quotes_have_no_horizon():
