@@ -177,7 +177,23 @@ def test_a_file_that_is_no_notebook_or_has_no_literals_is_refused(book, tmp_path
     for text in ("no json", "[]", '{"cells": 1}', '{"cells": [{}]}'):
         (tmp_path / "text.ipynb").write_text(text)
         assert refused("run", tmp_path / "text.ipynb").endswith("is not a notebook")
-    for source in ("gamma = ", "gamma = f(1)", "a, b = 1, 2", "import os", "(gamma"):
+    notebook(tmp_path / "right.ipynb")
+    right = json.loads((tmp_path / "right.ipynb").read_text())
+    cell = right["cells"][1]
+    for key, value in (
+        ("metadata", None), ("metadata", {"kernelspec": None}), ("metadata", {"kernelspec": {"name": 3}}),
+        ("nbformat", 3), ("nbformat", "4"), ("nbformat_minor", "x"),
+        ("cells", [cell | {"metadata": []}]), ("cells", [cell | {"metadata": {"tags": None}}]),
+        ("cells", [cell | {"cell_type": None}]), ("cells", [{"source": ""}]),
+    ):  # fmt: skip
+        (tmp_path / "text.ipynb").write_text(json.dumps(right | {key: value}))
+        assert refused("run", tmp_path / "text.ipynb").endswith("is not a notebook"), (key, value)
+    for key in ("metadata", "nbformat", "nbformat_minor"):
+        (tmp_path / "text.ipynb").write_text(json.dumps({k: value for k, value in right.items() if k != key}))
+        assert refused("run", tmp_path / "text.ipynb").endswith("is not a notebook"), key
+    (tmp_path / "text.ipynb").write_text('{"cells":' + "[" * 100_000)
+    assert refused("run", tmp_path / "text.ipynb").endswith("is not a notebook")
+    for source in ("gamma = ", "gamma = f(1)", "a, b = 1, 2", "import os", "(gamma", "a = " + "-" * 20_000 + "1"):
         notebook(tmp_path / "text.ipynb", parameters=source)
         assert "is not a list of `name = literal`" in refused("run", tmp_path / "text.ipynb")
     notebook(tmp_path / "text.ipynb", parameters=None)
@@ -382,6 +398,26 @@ def test_a_link_that_leads_nowhere_good_is_refused(book):
     assert "cannot write out.html: it is a folder" in refused("run", "tiny", "-o", "out.ipynb", "--html")
     assert "File name too long" in refused("run", "tiny", "-o", "n" * 300 + ".ipynb")
     assert "no notebook at" in refused("run", "n" * 300 + ".ipynb")
+
+
+def test_what_is_no_file_is_not_replaced_by_one(book):
+    """A pipe stands for a device: both are there, are no folder, and may be written."""
+    os.mkfifo("pipe")
+    Path("out.ipynb").symlink_to("pipe")
+    assert refused("run", "tiny", "-o", "out.ipynb") == "mmlib: cannot write out.ipynb: it is no regular file"
+    assert Path("pipe").is_fifo()
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="the system has no device that is full")
+@pytest.mark.parametrize(
+    "command", [["chapters"], ["--help"], ["simulate", "glft", "--paths", "20", "--plot", "a.png"]]
+)
+def test_what_cannot_be_printed_is_one_line_and_no_file_is_lost(tmp_path, command):
+    command = [sys.executable, "-m", "mmlib.cli", *command]
+    with open("/dev/full", "w") as full:
+        outcome = subprocess.run(command, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, timeout=300)
+    assert (outcome.returncode, outcome.stderr) == (1, b"mmlib: cannot print: No space left on device\n")
+    assert os.listdir(tmp_path) == (["a.png"] if "a.png" in command else [])
 
 
 @pytest.mark.parametrize(

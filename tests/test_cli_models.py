@@ -184,6 +184,17 @@ def test_queue_and_latency_matter():
         (["backtest", "glft", *PAIR, "-p", "impact", "1"], "mmlib: impact is a parameter of the model market"),
         (["backtest", "glft", *PAIR, "--queue", "middle"], "mmlib: queue must be one of"),
         (["backtest", "glft", *PAIR, "--latency", "-1"], "mmlib: Invalid value for '--latency'"),
+        (["backtest", "glft", *PAIR, "--latency", "1e9"], "mmlib: latency must be <= 60000 (ms); got 1000000000.0"),
+        (["backtest", "glft", *PAIR, "--latency", "1e300"], "mmlib: latency must be <= 60000 (ms); got 1e+300"),
+        (["backtest", "glft", *PAIR, "--lot", "1e-300"], "mmlib: order_size must be a whole number of lots (1e-300)"),
+        (["backtest", "glft", *PAIR, "-p", "size", "1e308"], "mmlib: order_size must be a whole number of lots (1)"),
+        (["backtest", "glft", *PAIR, "--tick", "1e308"], "mmlib: a parameter is too large or too small to compute"),
+        (["backtest", "glft", *PAIR, "--lot", "1e308"], "mmlib: feed must have a bid and an ask at once, of a lot"),
+        (["backtest", "constant_spread", *PAIR, "-p", "k", "1e-308"], "mmlib: a parameter is too large or too small"),
+        (["simulate", "glft", "-p", "sigma", "1e308"], "mmlib: a parameter is too large or too small to compute with"),
+        (["simulate", "glft", "-p", "A", "1e308"], "mmlib: A · horizon · paths must be <= 1e+10 (fills); got 1e+308"),
+        (["backtest", "glft", "-p", "horizon", "1e4"], "mmlib: A · horizon · paths must be <= 1e+10 (fills); got 140"),
+        (["simulate", "glft", "-p", "sigma", "1e150"], "mmlib: the log-ratios could not be integrated"),
         (["backtest", "glft", *PAIR, "--tick", "0"], "mmlib: tick must be > 0"),
         (["backtest", "glft", *PAIR, "--tick", "0.07"], "mmlib: tick must divide every price (0.07)"),
         (["backtest", "glft", *PAIR, "--lot", "nan"], "mmlib: lot must be > 0"),
@@ -216,6 +227,7 @@ def test_a_full_disk_leaves_the_old_picture(monkeypatch, tmp_path):
     assert outcome.exit_code == 1
     assert outcome.stderr.splitlines()[-1].endswith("a.png: No space left on device")
     assert (os.listdir(tmp_path), Path("a.png").read_bytes()) == (["a.png"], b"old")
+    assert "certainty equivalent" in outcome.stdout  # minutes of work are told all the same
 
 
 def test_ctrl_c_ends_it_cleanly(tmp_path):

@@ -14,11 +14,12 @@ Exit codes: 0 done; 1 the chapter refused a value or failed, or its output canno
 try:
     import typer
 
-    from mmlib.cli import backtest, desk, notebooks, run, simulate
+    from mmlib.cli import backtest, desk, ending, notebooks, run, simulate
 except KeyboardInterrupt:  # Ctrl-C before there is a command to end
     raise SystemExit(130) from None
 
 app = typer.Typer(
+    cls=ending.Group,
     help="Run the chapters of the book with parameters of your own.",
     add_completion=False,
     no_args_is_help=True,

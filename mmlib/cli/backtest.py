@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from mmlib.cli import files, models
-from mmlib.cli.ending import by_signal, refuse, unbroken
+from mmlib.cli.ending import by_signal, computing, refuse, unbroken
 from mmlib.cli.simulate import Pairs, Paths, Plot, Seed, picture
 
 
@@ -44,7 +44,7 @@ def backtest(
     capture = _capture(binance, symbol)
     target = plot and picture(plot)
     with by_signal():
-        try:
+        with computing():
             from mmlib.cli import league
 
             if data:
@@ -52,17 +52,17 @@ def backtest(
                 found = league.on_data(model, given, lobster, capture, rules)
             else:
                 found = league.in_the_model(model, given, paths, seed)
-        except (ValueError, RuntimeError, ImportError, MemoryError) as error:
-            refuse(str(error) or "out of memory")
         if target:
             from mmlib.cli.figure import drawn
 
             drawing = drawn(found)
-    typer.echo(found.title)
-    typer.echo(found.table.to_string())
+    try:  # each is tried, though the other fail: a full disk, a reader of the table that has gone
+        if target:
+            with unbroken():
+                files.save({target: drawing})
+    finally:
+        typer.echo(f"{found.title}\n{found.table.to_string()}")
     if target:
-        with unbroken():
-            files.save({target: drawing})
         typer.echo(f"written: {plot}")
 
 

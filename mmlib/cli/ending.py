@@ -1,13 +1,16 @@
 """How a command ends before its time: refused in one line, or by a signal with its clean-up done."""
 
 import difflib
+import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 #: Signals that ask a command to end; SIGHUP, of a closed terminal, is not known to every system.
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
@@ -48,6 +51,33 @@ def by_signal() -> Iterator[None]:
             raise
     if received:
         raise typer.Exit(128 + received[0])
+
+
+@contextmanager
+def computing() -> Iterator[None]:
+    """A block whose parameters may be more than numbers can hold: what it raises is said in one line."""
+    import numpy as np
+
+    try:
+        with np.errstate(over="raise", invalid="raise", divide="raise"):
+            yield
+    except ArithmeticError as error:
+        refuse(f"a parameter is too large or too small to compute with ({error.args[-1] if error.args else error!r})")
+    except (ValueError, RuntimeError, ImportError, MemoryError) as error:
+        refuse(str(error) or "out of memory")
+
+
+class Group(TyperGroup):
+    """The commands; where what they print cannot be written, they end in one line."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """The command of the arguments, as click runs it."""
+        try:
+            return super().main(*args, **kwargs)
+        except OSError as error:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python says at the end that it cannot be flushed
+            print(f"mmlib: {error.filename or 'cannot print'}: {error.strerror or error}", file=sys.stderr)
+            raise SystemExit(1) from None
 
 
 @contextmanager

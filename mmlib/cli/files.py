@@ -22,6 +22,8 @@ def target(file: Path) -> Path:
     target = file.resolve()
     if target.is_dir():
         refuse(f"cannot write {file}: it is a folder")
+    if target.exists() and not target.is_file():  # a device would be replaced by a file of its name
+        refuse(f"cannot write {file}: it is no regular file")
     if target.exists() and not os.access(target, os.W_OK):
         refuse(f"cannot write {file}: it is write-protected")
     try:

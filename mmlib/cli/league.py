@@ -14,6 +14,8 @@ from mmlib.cli import models
 MINUTE = 60  # seconds of the profits whose Sharpe ratio and distribution are shown
 MS, BP = 1_000_000, 1e-4
 STEP = 100 * MS  # between decisions, ns
+MOST_FILLS = 1e10  # to simulate: minutes that no signal ends
+LONGEST = 60_000  # latency, ms: the room for what is on its way grows with it
 
 
 class Path(NamedTuple):
@@ -53,7 +55,9 @@ def rules(tick: float | None, lot: float | None, latency: float, queue: str, fee
     from mmlib.order_book.replay import QUEUES
 
     steps = [None if value is None else positive(name, value) for name, value in (("tick", tick), ("lot", lot))]
-    wait = round(nonnegative("latency", latency, "ms") * MS)
+    if not nonnegative("latency", latency, "ms") <= LONGEST:
+        raise ValueError(f"latency must be <= {LONGEST} (ms); got {latency!r}")
+    wait = round(latency * MS)
     fees = [number(name, value, "bp of the value") * BP for name, value in (("fee", fee), ("taker_fee", taker_fee))]
     return Rules(steps[0], steps[1], wait, choice("queue", queue, tuple(QUEUES)), fees[0], fees[1])
 
@@ -69,10 +73,15 @@ def of_sample(outcome: Any) -> Path:
     return Path(s.times, s.mid[0], s.inventory[0], s.wealth[0] - s.wealth[0][0])
 
 
-def market_of(given: dict[str, Any]) -> Any:
-    """The model market with what was given."""
+def market_of(given: dict[str, Any], paths: int) -> Any:
+    """The model market with what was given; refused if its fills are too many to simulate."""
     from mmlib.market_making import Market
 
+    A, horizon = (
+        given.get(name, default) for name, default in (("A", models.MARKET["A"]), ("horizon", models.COMMON["horizon"]))
+    )
+    if A * horizon * paths > MOST_FILLS:
+        raise ValueError(f"A · horizon · paths must be <= {MOST_FILLS:.0e} (fills); got {A:g} · {horizon:g} · {paths}")
     return Market(**{name: given.get(name, value) for name, value in models.MARKET.items()})
 
 
@@ -80,7 +89,7 @@ def in_the_model(names: list[str], given: dict[str, Any], paths: int, seed: int)
     """Each model's quotes in one market, simulated on the same random numbers."""
     from mmlib.market_making import simulate
 
-    market = market_of(given)
+    market = market_of(given, paths)
     quotes = {name: models.quotes(name, market, given) for name in names}
     found = {name: simulate.run(market, q, paths, seed, "continuous", sample_paths=1) for name, q in quotes.items()}
     rows = {

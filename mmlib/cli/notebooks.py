@@ -69,11 +69,16 @@ def read(path: Path) -> dict[str, Any]:
     """A notebook as plain JSON: nbformat checks more, but takes seconds to import."""
     try:
         notebook = json.loads(path.read_text(encoding="utf-8"))
+        kernel = notebook["metadata"].get("kernelspec", {}).get("name", "")
+        right = [notebook["nbformat"] == 4, type(notebook["nbformat_minor"]) is int, isinstance(kernel, str)]
         for cell in notebook["cells"]:
             cell["source"] = "".join(cell["source"])
+            right += [isinstance(cell["cell_type"], str), isinstance(cell["metadata"].get("tags", []), list)]
+        if not all(right):
+            raise ValueError
     except OSError as error:
         refuse(f"cannot read {path}: {error.strerror}")
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         refuse(f"{path} is not a notebook")
     return notebook
 
@@ -99,6 +104,6 @@ def parameters(path: Path, notebook: dict[str, Any]) -> list[Parameter]:
             target: Any = node.targets[0] if isinstance(node, ast.Assign) else node.target  # type: ignore[attr-defined]
             value = ast.literal_eval(node.value)  # type: ignore[attr-defined]
             found.append(Parameter(target.id, value, comments.get(node.end_lineno or 0, "")))
-    except (SyntaxError, tokenize.TokenError, AttributeError, ValueError):
+    except (SyntaxError, tokenize.TokenError, AttributeError, ValueError, RecursionError, MemoryError):
         refuse(f"the cell tagged parameters of {path} is not a list of `name = literal`")
     return found

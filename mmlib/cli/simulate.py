@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from mmlib.cli import files, models
-from mmlib.cli.ending import by_signal, refuse, unbroken
+from mmlib.cli.ending import by_signal, computing, refuse, unbroken
 
 MOST_PATHS = 10_000_000
 LEVEL = 0.95
@@ -30,32 +30,34 @@ def simulate(
     """Judge a model's quotes exactly and by simulation: profit, its risk, its parts, what it is worth.
 
     Without parameters the market is Avellaneda and Stoikov's: sigma 2, A 140, k 1.5, gamma 0.1, horizon 1.
-    Certainty equivalents are those of gamma. Fills are Poisson, the mid is a Brownian motion.
+    Certainty equivalents are those of gamma; VaR and CVaR are at 95 %, losses positive. Fills are Poisson, the mid is
+    a Brownian motion.
     """
     given = models.checked([model], parameter or [], {})
     target = plot and picture(plot)
     with by_signal():
-        try:
+        with computing():
             from mmlib.cli import league
             from mmlib.market_making import simulate
 
-            market = league.market_of(given)
+            market = league.market_of(given, paths)
             quotes = models.quotes(model, market, given)
             gamma = given.get("gamma", models.COMMON["gamma"])
             exact = _exact(market, quotes, gamma)
             found = simulate.run(market, quotes, paths, seed, "continuous", sample_paths=1)
             table = _table(exact, _simulated(found, gamma))
-        except (ValueError, MemoryError) as error:
-            refuse(str(error) or "out of memory")
         if target:
             from mmlib.cli.figure import drawn
 
             path = league.of_sample(found)
             drawing = drawn(league.League("", table, {model: path}, {model: found.profit}, "time", "profit of a path"))
-    typer.echo(table.to_string())
+    try:  # each is tried, though the other fail: a full disk, a reader of the table that has gone
+        if target:
+            with unbroken():
+                files.save({target: drawing})
+    finally:
+        typer.echo(table.to_string())
     if target:
-        with unbroken():
-            files.save({target: drawing})
         typer.echo(f"written: {plot}")
 
 

@@ -61,8 +61,7 @@ def user_folder() -> Path:
 
 def _made(make, contents):
     events, report = make(*contents)
-    events.attrs["report"] = report
-    return events
+    return _table({name: column.to_numpy() for name, column in events.items()}, report)
 
 
 def _stat(path):
@@ -79,15 +78,24 @@ def _load(place, stats, key):
     if not place.is_file():
         return None
     try:
-        meta = json.loads(parquet.read_metadata(place).metadata[b"mmlib"])
-        if (stats is not None and meta["stats"] != stats) or (key is not None and meta["key"] != key):
-            return None
-        table = parquet.read_table(place, page_checksum_verification=True, memory_map=True)
+        with parquet.ParquetFile(place, page_checksum_verification=True, memory_map=True) as file:
+            meta = json.loads(file.metadata.metadata[b"mmlib"])
+            if (stats is not None and meta["stats"] != stats) or (key is not None and meta["key"] != key):
+                return None
+            table = file.read()
     except (OSError, ValueError, KeyError, TypeError):  # a cache that was cut or flipped is made again
         return None
-    events = table.to_pandas(split_blocks=True)
-    events.insert(1, "local_ns", events["time_ns"]) if "local_ns" not in events else None
-    events.attrs["report"] = meta["report"]
+    columns = dict(zip(table.column_names, (column.to_numpy() for column in table.columns), strict=True))
+    time = columns.pop("time_ns")
+    return _table({"time_ns": time, "local_ns": columns.pop("local_ns", time), **columns}, meta["report"])
+
+
+def _table(columns, report):
+    """The events of arrays, which are not copied and cannot be written in place."""
+    for column in columns.values():
+        column.flags.writeable = False
+    events = pd.DataFrame(columns, copy=False)
+    events.attrs["report"] = report
     return events
 
 
@@ -96,7 +104,11 @@ def _save(place, events, key, stats):
     arrow = optional.load("pyarrow", "order-book", "cached events")
     parquet = optional.load("pyarrow.parquet", "order-book", "cached events")
     same = events["local_ns"].equals(events["time_ns"])
-    table = arrow.Table.from_pandas(events.drop(columns="local_ns") if same else events, preserve_index=False)
+    columns = {
+        name: arrow.array(column.to_numpy()) for name, column in events.items() if not (same and name == "local_ns")
+    }
+    schema = arrow.schema([arrow.field(name, column.type, nullable=False) for name, column in columns.items()])
+    table = arrow.Table.from_arrays(list(columns.values()), schema=schema)
     meta = json.dumps({"key": key, "stats": stats, "report": events.attrs["report"]})
     temporary = place.with_name(f"{place.name}.{os.getpid()}")
     try:
@@ -104,6 +116,7 @@ def _save(place, events, key, stats):
         parquet.write_table(
             table.replace_schema_metadata({"mmlib": meta}),
             temporary,
+            row_group_size=max(len(events), 1),  # one piece, which is read without being copied
             compression="lz4",
             use_dictionary=["kind", "side"],
             write_page_checksum=True,

@@ -96,6 +96,9 @@ def pay(
     done = fills(state, which)
     bid, ask = kernels.touches(feed, _fresh(feed, state, which))
     quoted = np.flatnonzero((bid != kernels.NO_BID) & (ask != kernels.NO_ASK))
+    if not len(quoted):
+        lot = float(state["lot"][which])
+        raise ValueError(f"feed must have a bid and an ask at once, of a lot ({lot:g}) at least; it never has")
     mids, times = (bid + ask)[quoted], feed["ts"][quoted]
     side, size, price = (done[name].to_numpy() for name in ("side", "size", "tick"))
     later = mids[np.searchsorted(times, done["time_ns"].to_numpy() + h, side="right") - 1]

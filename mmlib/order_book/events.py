@@ -12,7 +12,8 @@ A row is a LOBSTER message, or a level changed or a trade of Binance (rows of on
     ask_price_1, ask_size_1, bid_price_1, bid_size_1, ask_price_2, …
                          the book after the message; an empty level is NaN, with size 0
 
-`events.attrs["report"]` is what the reader noticed and did not change (see `lobster.read`, `binance`).
+`events.attrs["report"]` is what the reader noticed and did not change (see `lobster.read`, `binance`). The
+columns that a reader gives cannot be written in place; those of `events.copy()` can.
 """
 
 import numpy as np

@@ -8,7 +8,9 @@ well as LF; both are reported. What is not six whole numbers a line, runs back i
 off in mid-line is refused with its line. (Huang & Polak 2011 describe the format; lobsterdata.com has samples.)
 """
 
+import os
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -17,8 +19,9 @@ import pandas as pd
 
 from mmlib import textfiles
 from mmlib.order_book import _cache
-from mmlib.order_book._kernels.digits import WHY, count_lines, parse
-from mmlib.order_book.events import COLUMNS, CROSS, HALT, PRICE_UNIT, EventError, book_columns, levels
+from mmlib.order_book._kernels.digits import WHY, parse
+from mmlib.order_book._kernels.lobster import NONE, book_prices, message_fault
+from mmlib.order_book.events import CROSS, HALT, PRICE_UNIT, EventError, book_columns, levels
 
 #: A synthetic hour, a zip of one message and one order-book file; `synthetic.SAMPLE` has its truth.
 SAMPLE = str(Path(__file__).parents[2] / "data/order_book/SYNTH_2026-01-05_34200000_37800000_3.zip")
@@ -26,6 +29,19 @@ EMPTY = 9_999_999_999  #: LOBSTER's price of a level that is not there; −EMPTY
 FIELDS = ("time", "type", "order id", "size", "price", "direction")
 MOST = 16_000_000_000  #: bytes that a file may have
 NS = 9  # decimals of a second that are kept
+#: What a message must be, in the order of `message_fault`, and the field that is told.
+RULES = (
+    ("time must not go back", 0),
+    ("time must be >= 0", 0),
+    ("type must be 1 … 7", 1),
+    ("order id must be >= 0", 2),
+    ("size must be >= 0", 3),
+    ("direction must be 1 or -1", 5),
+    ("price must be > 0", 4),
+    ("price of a halt must be -1, 0 or 1", 4),
+)
+PART = 2**20  # bytes of text that a thread reads at a time
+THREADS = min(4, os.cpu_count() or 1)
 
 
 def read(message_path: str | Path, orderbook_path: str | Path | None = None, *, cache: bool = True) -> pd.DataFrame:
@@ -134,27 +150,18 @@ def _events(message, orderbook):
     table, seen = _numbers(*message, len(FIELDS), NS, FIELDS)
     line = 2 if seen["header"] else 1
     name = message[0]
+    rule, row = message_fault(table)
+    if rule != NONE:
+        what, field = RULES[rule]
+        raise EventError(f"{name}, line {row + line}: {what}; got {table[field, row]}")
     time, kind, order, size, price, side = table
-    for wrong, what, column in (
-        (np.r_[False, np.diff(time) < 0], "time must not go back", time),
-        (time < 0, "time must be >= 0", time),
-        ((kind < 1) | (kind > 7), "type must be 1 … 7", kind),
-        (order < 0, "order id must be >= 0", order),
-        (size < 0, "size must be >= 0", size),
-        (np.abs(side) != 1, "direction must be 1 or -1", side),
-        ((price <= 0) & (kind != HALT), "price must be > 0", price),
-        ((np.abs(price) > 1) & (kind == HALT), "price of a halt must be -1, 0 or 1", price),
-    ):
-        at = np.flatnonzero(wrong)
-        if len(at):
-            raise EventError(f"{name}, line {at[0] + line}: {what}; got {column[at[0]]}")
     width = orderbook[1][: orderbook[1].find(b"\n")].count(b",") + 1
     if width % 4:
         raise EventError(f"{orderbook[0]}, line 1: must have 4 numbers a level; got {width}")
     book, book_seen = _numbers(*orderbook, width, 0, book_columns(width // 4))
     if book.shape[1] != len(time):
         raise EventError(f"{orderbook[0]} must have a line for each of the {len(time)} of {name}; got {book.shape[1]}")
-    prices = _book_prices(orderbook[0], book, 2 if book_seen["header"] else 1)
+    prices, empties, crossed = _book_prices(orderbook[0], book, 2 if book_seen["header"] else 1)
     columns = {
         "time_ns": time,
         "local_ns": time,
@@ -165,7 +172,7 @@ def _events(message, orderbook):
         "side": side.astype(np.int8),
     }
     for j, column in enumerate(book_columns(width // 4)):
-        columns[column] = book[j] if j % 2 else prices[j // 2]
+        columns[column] = (book if j % 2 else prices)[j]
     report = {
         "header": [n for n, s in ((name, seen), (orderbook[0], book_seen)) if s["header"]],
         "crlf": [n for n, s in ((name, seen), (orderbook[0], book_seen)) if s["crlf"]],
@@ -173,49 +180,62 @@ def _events(message, orderbook):
         "times_cut": seen["cut"],
         "crosses": int(np.sum(kind == CROSS)),
         "halts": int(np.sum(kind == HALT)),
-        "empty_levels": int(np.sum(np.isnan(prices))),
-        "crossed_books": int(np.sum(prices[1] >= prices[0])),
+        "empty_levels": empties,
+        "crossed_books": crossed,
     }
-    return pd.DataFrame(columns, copy=False)[COLUMNS + book_columns(width // 4)], report
+    return pd.DataFrame(columns, copy=False), report
 
 
 def _book_prices(name, book, line):
-    """Prices of the levels, shape (2·levels, rows), NaN where empty; EventError where a level is not one."""
-    prices = np.empty((len(book) // 2, book.shape[1]))
-    for j in range(len(prices)):
-        raw, size = book[2 * j], book[2 * j + 1]
-        empty = np.abs(raw) == EMPTY
-        wrong = np.flatnonzero(np.where(empty, (size != 0) | ((raw > 0) != (j % 2 == 0)), (raw <= 0) | (size <= 0)))
-        if len(wrong):
-            row = wrong[0]
-            what = book_columns(len(prices) // 2)[2 * j]
-            raise EventError(
-                f"{name}, line {row + line}: {what} must be > 0 with a size > 0, or the price of an empty level with"
-                f" size 0; got {raw[row]} and {size[row]}"
-            )
-        prices[j] = np.where(empty, np.nan, raw / 1e4)
-    for side, better in ((0, 1), (1, -1)):
-        ladder = prices[side::2] * better
-        wrong = np.argwhere(~((ladder[1:] > ladder[:-1]) | np.isnan(ladder[1:])))
-        if len(wrong):
-            row = wrong[:, 1].min()
-            raise EventError(f"{name}, line {row + line}: levels must go from the best price outward")
-    return prices
+    """The book with prices in currency in its even rows, NaN where empty; how many are, and how many books are crossed.
+
+    They replace the whole numbers of `book`. EventError where a level is not one.
+    """
+    prices, columns, rows = book.view(np.float64), len(book) // 2, book.shape[1]
+    step = max(-(-rows // THREADS), 1)
+    with ThreadPoolExecutor(THREADS) as pool:
+        parts = [
+            pool.submit(book_prices, book, prices, row, min(row + step, rows), EMPTY) for row in range(0, rows, step)
+        ]
+        found = [part.result() for part in parts]
+    rule, row = min((part[:2] for part in found), default=(NONE, 0))
+    if rule < columns:
+        what = book_columns(columns // 2)[2 * rule]
+        raise EventError(
+            f"{name}, line {row + line}: {what} must be > 0 with a size > 0, or the price of an empty level with"
+            f" size 0; got {book[2 * rule, row]} and {book[2 * rule + 1, row]}"
+        )
+    if rule != NONE:
+        raise EventError(f"{name}, line {row + line}: levels must go from the best price outward")
+    return prices, sum(part[2] for part in found), sum(part[3] for part in found)
 
 
-def _numbers(name, data, fields, places, names):
-    data = np.frombuffer(data, np.uint8)
+def _numbers(name, text, fields, places, names):
+    data = np.frombuffer(text, np.uint8)
     if len(data) == 0:
         raise EventError(f"{name}: is empty")
     header = not (48 <= data[0] <= 57 or data[0] == 45)
     start = 0
     if header:
-        ends = np.flatnonzero(data[:10_000] == 10)
-        if not len(ends):
+        start = text.find(b"\n", 0, 10_000) + 1
+        if not start:
             raise EventError(f"{name}, line 1: must begin with a number; got {bytes(data[:40])!r}")
-        start = int(ends[0]) + 1
-    rows, whole = count_lines(data, start)
-    table, (why, row, field), (decimals, cut, returns) = parse(data, start, rows + (not whole), fields, places)
-    if why:
-        raise EventError(f"{name}, line {row + 1 + header}: {names[field]} {WHY[why]}")
-    return table, {"header": header, "crlf": returns > 0, "decimals": max(decimals, 0), "cut": cut}
+    parts, row = [], 0
+    while start < len(text):
+        end = text.find(b"\n", start + PART) + 1 or len(text)
+        lines = np.count_nonzero(data[start:end] == 10) + (text[end - 1] != 10)
+        parts.append((start, end, row, row + lines))
+        start, row = end, row + lines
+    table = np.empty((fields, row), np.int64)
+    with ThreadPoolExecutor(THREADS) as pool:
+        found = list(pool.map(lambda p: parse(data, *p[:2], table, *p[2:], places), parts))
+    for (why, row, field), _ in found:
+        if why:
+            raise EventError(f"{name}, line {row + 1 + header}: {names[field]} {WHY[why]}")
+    decimals, cut, returns = np.array([seen for _, seen in found]).reshape(-1, 3).T
+    return table, {
+        "header": header,
+        "crlf": bool(returns.any()),
+        "decimals": int(decimals.max(initial=0)),
+        "cut": int(cut.sum()),
+    }

@@ -100,7 +100,7 @@ def start(
     if queue == "orders" and not follows.any():
         raise ValueError('queue "orders" must have a feed made with orders=True, in which orders leave; it has none')
     lot, order_size = positive("lot", lot, "units"), positive("order_size", order_size, "units")
-    if abs(order_size / lot - round(order_size / lot)) > 1e-9 or round(order_size / lot) < 1:
+    if not order_size / lot < 2**53 or abs(order_size / lot - round(order_size / lot)) > 1e-9 or order_size < lot / 2:
         raise ValueError(f"order_size must be a whole number of lots ({lot:g}); got {order_size!r}")
     orders, fills, messages, books = (
         integer(name, value, least=1)

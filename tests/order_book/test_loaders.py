@@ -45,6 +45,38 @@ def test_written_and_read_is_the_same_in_every_wrapping(table, files, tmp_path):
     assert found.attrs["report"]["crlf"] == [path.name for path in files]
 
 
+@pytest.mark.parametrize("part", [1, 70, 1000])
+def test_a_file_read_in_parts_is_the_same(table, files, monkeypatch, part):
+    """Parts of a line, of some, of many, by three threads; a fault in two of them is that of the first line."""
+    whole = lobster.read(*files, cache=False)
+    monkeypatch.setattr(lobster, "PART", part)
+    monkeypatch.setattr(lobster, "THREADS", 3)
+    found = lobster.read(*files, cache=False)
+    assert found.equals(table)
+    assert found.attrs == whole.attrs
+    n = len(table)
+    for line, column, value, message in (
+        (n, 4, "0", f"line {n}: ask_price_2 must be > 0"),
+        (n // 2, 4, "0", f"line {n // 2}: ask_price_2 must be > 0"),
+        (n - 1, 5, "x", f"line {n - 1}: ask_size_2 must be a whole number"),
+        (n // 3, 5, "x", f"line {n // 3}: ask_size_2 must be a whole number"),
+    ):
+        edited(files[1], line, column, value)
+        with pytest.raises(EventError, match=message):
+            lobster.read(*files, cache=False)
+
+
+def test_events_that_were_read_cannot_be_changed_in_place(files):
+    """Neither the first time nor from the cache: the two columns of times may share their memory."""
+    for _ in range(2):
+        found = lobster.read(*files)
+        with pytest.raises(ValueError, match="read-only"):
+            found.loc[3, "time_ns"] = 0
+        mine = found.copy()
+        mine.loc[3, "time_ns"] = 0
+        assert mine["local_ns"].equals(found["local_ns"])
+
+
 def test_a_cached_read_is_the_same_and_notices_a_change(table, files, monkeypatch):
     first, second = lobster.read(*files), lobster.read(*files)
     assert first.equals(second)
