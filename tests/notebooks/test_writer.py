@@ -134,6 +134,37 @@ def test_figures_differ_from_a_lost_marker_on_and_not_by_their_palette():
     assert _pixels.difference(png(figure), png(figure[:-1])) == "1008 × 460 pixels, not 1008 × 459"
 
 
+def test_a_channel_may_differ_by_a_quarter_and_one_is_enough():
+    """Both sides of the level of 64 of 255, up and down, in one channel of all pixels."""
+    grey = np.full((50, 50, 3), 100)
+    for channel in range(3):
+        for change in (-65, 65):
+            other = grey.copy()
+            other[..., channel] += change
+            assert _pixels.difference(png(grey), png(other)) == "100.00% of the pixels differ"
+            other[..., channel] -= np.sign(change)
+            assert _pixels.difference(png(grey), png(other)) == ""
+
+
+def test_common_digits_are_the_most_that_agree_and_four_at_least():
+    assert _write.common(1.23456789, 1.23456789) == 1.2345679
+    assert _write.common(1.23412, 1.23438) == 1.234
+    assert _write.common(1.23411, 1.33411) == 1.234
+
+
+def test_a_line_more_on_one_processor_is_a_difference():
+    """The same beginning, and a line that only one of the two has."""
+
+    def printed(text):
+        cell = nbformat.v4.new_code_cell(outputs=[nbformat.v4.new_output("stream", text=text)], id="cell-01")
+        return nbformat.v4.new_notebook(cells=[cell])
+
+    for one, other in (("a\nb\n", "a\n"), ("a\n", "a\nb\n")):
+        (said,) = _write.differences(printed(one), printed(other))
+        assert said.startswith("cell-01, line 2 of its output:")
+    assert _write.differences(printed("a\n"), printed("a\n")) == []
+
+
 def checked(folder):
     """What strict nbval says of a folder's notebooks, with the project's own settings and its hook.
 
