@@ -65,6 +65,7 @@ def connected(address, workers, seconds=120):
         return client.scheduler_info()["workers"]
 
 
+@pytest.mark.deep
 def test_a_cluster_gives_the_bytes_of_one_process_and_one_bad_name_stops_nobody(address, book, tmp_path):
     assert len(connected(address, 2)) == 2
     panels.forecast(book, levels=LEVELS, transform="log1p", workers=1, path=tmp_path / "one.parquet")

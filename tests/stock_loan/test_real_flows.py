@@ -87,11 +87,6 @@ def test_one_fund_alone(table):
     assert rows.loc["ar", "p"] == pytest.approx(0.25, abs=0.0051)
 
 
-@pytest.mark.filterwarnings("ignore")
-def test_arima_by_aic_on_flows(flows):
-    held(scored(flows, ["naive", "arima"]), "arima", 1.785, 0.693, 0.756, 0.794, 0.922, 0.82)
-
-
 def test_the_centre_matters_before_the_quantile(flows):
     """Dollars of the newsvendor over those of the last value, the mean over names."""
     levels = [*(decisions.level(*pair) for pair in PAIRS), 0.5]
