@@ -23,6 +23,7 @@ from mmlib.checks import finite, integer, positive
 from mmlib.learning import _bellman
 from mmlib.learning._kernels.regimes import episodes as simulate
 from mmlib.learning._rules import tanh_law
+from mmlib.market_making._fills import start_index
 from mmlib.market_making.quotes import inventory_grid, one_sided, time_grid
 
 
@@ -94,10 +95,13 @@ class StateQuotes:
     horizon: float
 
 
-def _rules(market, regimes, gamma):
+def _chain(market, regimes, gamma, horizon, steps, q):
+    """Length of a step; transitions of the regimes (R, R); the objective of each, and what holding q adds (R, m)."""
     if not isinstance(regimes, Regimes):
         raise ValueError(f"regimes must be Regimes; got {type(regimes).__name__}")
-    return [_bellman.objective(replace(market, sigma=float(s)), gamma, None, 0.0) for s in regimes.sigma]
+    dt = _bellman.step_length(market, horizon, steps)
+    rules = [_bellman.objective(replace(market, sigma=float(s)), gamma, None, 0.0) for s in regimes.sigma]
+    return dt, expm(dt * regimes.generator), rules, np.stack([rule.held(q.astype(float), dt) for rule in rules])
 
 
 def _mix(log, switch):
@@ -123,9 +127,7 @@ def optimum(market, regimes, *, horizon, steps, max_inventory, gamma) -> StateQu
         If an argument is out of range, or A·dt > 1.
     """
     times, q = time_grid(horizon, steps), inventory_grid(max_inventory)
-    dt = _bellman.step_length(market, horizon, len(times))
-    rules = _rules(market, regimes, gamma)
-    switch, held = expm(dt * regimes.generator), np.stack([rule.held(q.astype(float), dt) for rule in rules])
+    dt, switch, rules, held = _chain(market, regimes, gamma, horizon, len(times), q)
     log = np.zeros(held.shape)
     bid, ask = np.empty((2, len(times), *held.shape))
     for i in range(len(times) - 1, -1, -1):
@@ -157,16 +159,14 @@ def certainty_equivalent(market, regimes, quotes, gamma):
     ValueError
         If an argument is out of range, the quotes have another number of states, or A·dt > 1.
     """
-    dt = _bellman.step_length(market, quotes.horizon, len(quotes.times))
-    rules = _rules(market, regimes, gamma)
+    n, q = len(quotes.times), quotes.inventory
+    dt, switch, rules, held = _chain(market, regimes, gamma, quotes.horizon, n, q)
     if quotes.bid.shape[1] != len(rules):
         raise ValueError(f"quotes must have the {len(rules)} states of regimes; got {quotes.bid.shape[1]}")
-    q = quotes.inventory.astype(float)
-    switch, held = expm(dt * regimes.generator), np.stack([rule.held(q, dt) for rule in rules])
     log = np.zeros(held.shape)
-    for i in range(len(quotes.times) - 1, -1, -1):
+    for i in range(n - 1, -1, -1):
         log = rules[0].step(_mix(log, switch) + held, quotes.bid[i], quotes.ask[i], dt)
-    return float(regimes.stationary @ (-log[:, list(quotes.inventory).index(0)] / gamma))
+    return float(regimes.stationary @ (-log[:, start_index(quotes, 0)] / gamma))
 
 
 def formula(market, sigma, gammas, *, horizon, steps, max_inventory) -> StateQuotes:
@@ -273,22 +273,20 @@ def learn(
     Raises
     ------
     ValueError
-        As `optimum`.
+        As `optimum`; if the mid drifts, or `max_inventory` is below 2.
     """
     rounds = integer("rounds", rounds, least=1, meaning="rounds of the strategy")
     batch = integer("batch", batch, least=10, meaning="episodes of each policy of a round")
     spread = positive("spread", spread, "width of the search in ln gamma")
     rng = np.random.default_rng(integer("seed", seed, least=0, meaning="seed of directions and episodes"))
     grid = dict(horizon=horizon, steps=steps, max_inventory=max_inventory)
-    dt = _bellman.step_length(market, horizon, integer("steps", steps))
-    q = inventory_grid(max_inventory).astype(float)
-    rules = _rules(market, regimes, gamma)
-    if realised:
-        held = np.sqrt(dt) * np.outer(regimes.sigma, q)
-    else:
-        held = np.stack([rule.currency(rule.held(q, dt)) for rule in rules])
-    switch, start = np.cumsum(expm(dt * regimes.generator), 1), np.cumsum(regimes.stationary)
-    zero = max_inventory
+    if market.mu != 0:
+        raise ValueError(f"mu must be 0 for what is learned from episodes (price/time); got {market.mu!r}")
+    zero = integer("max_inventory", max_inventory, least=2, meaning="largest inventory, orders")
+    q = inventory_grid(zero)
+    dt, switch, rules, held = _chain(market, regimes, gamma, horizon, integer("steps", steps, least=1), q)
+    held = np.sqrt(dt) * np.outer(regimes.sigma, q) if realised else rules[0].currency(held)
+    switch, start = np.cumsum(switch, 1), np.cumsum(regimes.stationary)
 
     def estimate(x, first):
         quotes = formula(market, regimes.mean_sigma, np.exp(x), **grid)

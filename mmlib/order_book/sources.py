@@ -5,6 +5,7 @@ tick, lot = sources.steps(events)
 start, end = sources.period(events)
 """
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -36,11 +37,7 @@ def open(data: str | Path, levels: int = 5) -> pd.DataFrame:
     if data == "":
         return lobster.read(lobster.SAMPLE, cache=False)
     path = Path(data)
-    try:
-        found = path.is_file()
-    except (OSError, ValueError):  # a name too long, or with a NUL
-        found = False
-    if not found:
+    if not os.path.isfile(path):  # False, too, for a name too long or with a NUL
         raise EventError(f"data must be a LOBSTER zip or message file, or a Binance capture; no file {str(data)!r}")
     if path.suffix.lower() == ".zip":
         return lobster.read(path)

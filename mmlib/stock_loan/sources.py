@@ -33,6 +33,7 @@ Other names, units and spellings are said in columns.json beside the files; all 
 refused as a cut file unless `last_line_end` is false.
 """
 
+import os
 from pathlib import Path
 
 from mmlib import textfiles
@@ -66,11 +67,7 @@ def open(url: str | Path) -> Book:
         folder, of = Path(str(url).removeprefix("parquet:")), "parquet"
     else:
         folder, of = Path(url), "csv"
-    try:
-        found = folder.is_dir()
-    except (OSError, ValueError):  # a name too long, or with a NUL
-        found = False
-    if not found:
+    if not os.path.isdir(folder):  # False, too, for a name too long or with a NUL
         raise TableError(f"url must be a folder of CSV files or parquet:FOLDER; got {str(url)!r}")
     if of == "csv" and _desk_export.is_one(folder):
         return _desk_export.book(folder)

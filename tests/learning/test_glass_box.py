@@ -126,3 +126,11 @@ def test_bad_quotes_are_refused_by_name():
         glass_box.formula(AS, 2.0, [0.1, 0.0], **CHAIN)
     with pytest.raises(ValueError, match="regimes must be Regimes"):
         glass_box.optimum(AS, [1, 4], gamma=0.1, **CHAIN)
+
+
+def test_what_the_episodes_do_not_simulate_is_not_learned():
+    regimes = two((1, 4), (4, 4))
+    with pytest.raises(ValueError, match="mu must be 0"):
+        glass_box.learn(Market(2.0, 140.0, 1.5, mu=0.1), regimes, 0.1, **CHAIN)
+    with pytest.raises(ValueError, match="max_inventory must be an integer and >= 2"):
+        glass_box.learn(AS, regimes, 0.1, horizon=1.0, steps=200, max_inventory=1)
