@@ -417,6 +417,17 @@ def test_the_number_of_explicit_steps_beyond_a_low_wall_is_the_smallest():
         hjb.solve(AS, steps=enough - 1, **options)
 
 
+def test_the_largest_number_of_explicit_steps_that_is_tried_is_tried(monkeypatch):
+    """With that number as the most allowed the message is as exact as ever; with one less it is not."""
+    options = dict(horizon=1.0, max_inventory=3, gamma=0.1, scheme="explicit", steps=50)
+    tried, right = [], hjb._explicit_march
+    monkeypatch.setattr(hjb, "_explicit_march", lambda *a: tried.append(a[3]) or right(*a))
+    for most, about in ((20_000, ""), (0, ""), (-1, "about ")):
+        monkeypatch.setattr(hjb, "MOST_TRIED", most if most > 0 else max(tried) + most)
+        with pytest.raises(ValueError, match=rf"steps must be >= {about}\d+ "):
+            hjb.solve(AS, **options)
+
+
 def test_a_steep_wall_is_solved_implicitly_and_refused_explicitly():
     """A wall of 40 in θ between two inventories makes fills at a rate of 140 exp(60): only implicit steps cope."""
 
