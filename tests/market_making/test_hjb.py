@@ -456,6 +456,16 @@ def test_income_alike_at_every_inventory_adds_its_integral_and_moves_no_quote(sc
     np.testing.assert_allclose(found.bid, plain.bid, rtol=0, atol=1e-9)
 
 
+@pytest.mark.parametrize("scheme", ["implicit", "crank-nicolson"])
+def test_an_income_of_ten_billion_ends_the_iterations_and_moves_no_quote(scheme):
+    """Alike at every inventory. The value is then 1e10, known to its rounding of 2e-6 alone, far above what iterations
+    settle to without it. In each of 20 steps some tens of roundings, 1e-4, go into the differences that make quotes."""
+    options = dict(horizon=1.0, max_inventory=30, steps=20, gamma=0.1, scheme=scheme)
+    found = hjb.solve(AS, **options, source=lambda t, q: np.full(len(q), 1e10))
+    np.testing.assert_allclose(found.value[0], 1e10, rtol=1e-7)
+    np.testing.assert_allclose(found.bid, hjb.solve(AS, **options).bid, rtol=0, atol=20 * 1e-4)
+
+
 @pytest.mark.parametrize("scheme", ORDERS)
 def test_evaluations_are_counted(scheme, monkeypatch):
     """By counting the calls; one more at each time is for the quotes."""
