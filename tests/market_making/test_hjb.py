@@ -466,6 +466,20 @@ def test_an_income_of_ten_billion_ends_the_iterations_and_moves_no_quote(scheme)
     np.testing.assert_allclose(found.bid, hjb.solve(AS, **options).bid, rtol=0, atol=20 * 1e-4)
 
 
+def test_a_running_wall_of_a_hundred_billion_costs_what_the_way_out_takes():
+    """At ±5 and ±6, with fills inwards at the logistic's most of 140 a unit of time: 1e11/140 for each order beyond ±4,
+    to what quotes earn, some tens. Twenty steps forget the wall at the end, 1/(1 + 140/20) of it left by each."""
+
+    def wall(q):
+        return 1e11 * (np.abs(q) >= 5)
+
+    market = TwoSidedMarket(2.0, Logistic(140.0, 3.0, 0.5))
+    options = dict(horizon=1.0, max_inventory=6, steps=20, gamma=0.1, xi=0.0)
+    found = hjb.solve(market, **options, running=wall, terminal=wall)
+    np.testing.assert_allclose(found.value[0, [0, 1, -2, -1]] / (1e11 / 140), [-2, -1, -1, -2], rtol=1e-6)
+    assert np.all(np.abs(found.value[0, 2:-2]) < 1e3)
+
+
 @pytest.mark.parametrize("scheme", ORDERS)
 def test_evaluations_are_counted(scheme, monkeypatch):
     """By counting the calls; one more at each time is for the quotes."""

@@ -676,9 +676,8 @@ def test_to_a_horizon_one_side_may_be_a_thousand_times_faster(fast):
     """By SciPy's exponential of the tables returned; a series in steps of the slow side's time would not converge."""
     slow, quick = Exponential(0.7, 1.5), Exponential(700.0, 1.5)
     market = TwoSidedMarket(2.0, *((quick, slow) if fast == "bid" else (slow, quick)))
-    found = ticks.solve(
-        market, phi=0.2, tick=0.4, horizon=0.05, max_inventory=3, offsets=(0, 5), objective="finite"
-    )  # fmt: skip
+    problem = dict(phi=0.2, tick=0.4, horizon=0.05, max_inventory=3, offsets=(0, 5))
+    found = ticks.solve(market, **problem, objective="finite")
     assert penalised(market, found.quotes, 0.2) == pytest.approx(found.value, rel=1e-9)
 
 
