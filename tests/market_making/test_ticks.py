@@ -739,6 +739,7 @@ def test_bounds_of_the_stationary_law_and_cuts_hold_for_every_table_as_good():
         for i in np.flatnonzero(good)[:: 1 + number // 10]:
             gain, worth = _tick_gain._cut(choices, tuple(map(np.array, tables[i])), low, high)
             assert gain == pytest.approx(gains[i], rel=1e-12)
+            assert np.all(worth[~choices.allowed] == -np.inf)
             tops = np.array([gain + sum(worth[k, bid[k], ask[k]] for k in range(3)) for bid, ask in tables])
             assert tops[i] == pytest.approx(gain, rel=1e-12)
             assert np.all(tops[good] >= gains[good] - 1e-9)
