@@ -69,6 +69,17 @@ def test_rows_of_a_table_that_is_none_of_ours_are_not_counted(book, tmp_path):
     same(book, sources.open(tmp_path))
 
 
+def test_a_bad_cell_is_named_by_its_line_of_the_file(book, tmp_path):
+    """The header is line 1."""
+    sources.write_csv(book, tmp_path)
+    lines = (tmp_path / "closes.csv").read_text().splitlines(keepends=True)
+    cells = lines[6].split(",")
+    lines[6] = ",".join([*cells[:2], "-1", *cells[3:]])
+    (tmp_path / "closes.csv").write_text("".join(lines))
+    with pytest.raises(TableError, match=r"closes\.csv.*close.*line 7\b"):
+        sources.open(tmp_path)
+
+
 def test_a_desks_two_files_load_and_balances_are_carried_over_the_days_between(tmp_path):
     """By hand: 1,000 from Thursday, 2,000 from Friday over the weekend and Monday (no row), 600 after Tuesday's return,
     which is first in, first out; the accruals are q · p · fee/10⁴ · days/360 with Friday counting three days."""
