@@ -37,7 +37,7 @@ def world(options):
     """The 1,024 environments of a run."""
     box = dict(low=0.0, high=1.5)
     if options.get("actions") == "residual":
-        box = dict(base=glft.quotes(MARKET, gamma=2 * PHI / MARKET.sigma**2, **CHAIN))
+        box = dict(low=-0.1, high=0.1, base=glft.quotes(MARKET, gamma=2 * PHI / MARKET.sigma**2, **CHAIN))
     return environment.MarketMakingVectorEnv(1024, MARKET, phi=PHI, scale=3.0, **CHAIN, **box, **options)
 
 

@@ -29,7 +29,7 @@ def world(name):
     """The environment of a shipped run, written out again."""
     how = dict(low=0.0, high=1.5)
     if name.startswith("residual"):
-        how = dict(actions="residual", base=glft.quotes(AS, gamma=0.1, **CHAIN))
+        how = dict(actions="residual", low=-0.1, high=0.1, base=glft.quotes(AS, gamma=0.1, **CHAIN))
     return environment.MarketMakingEnv(AS, phi=0.2, scale=3.0, **CHAIN, **how)
 
 
