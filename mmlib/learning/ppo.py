@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,8 @@ from mmlib import optional
 from mmlib.checks import integer, number, positive
 from mmlib.learning import saved
 
+#: The policies that the chapter judges, with their datasheet.
+SHIPPED = Path(__file__).parents[2] / "data" / "learning"
 #: Length of a rollout (steps of each environment), minibatches of it, passes over it.
 ROLLOUT, BATCHES, EPOCHS = 25, 4, 4
 #: First learning rate; λ of the advantages; first ln of the noise's deviation.
