@@ -165,6 +165,15 @@ def test_what_is_above_a_limit_comes_from_other_pools_first():
     assert list(ledger["balance"] - back) == [100, 600]
 
 
+def test_nothing_may_be_borrowed_from_a_pool_that_stays_above_its_limit():
+    """900 of 1,000 shares from a pool limited to three quarters, in a loan that has had its event of the day."""
+    ledger = _ledger([100, 900], [1, 0], [0, 1])
+    limits = _desk_limits.Limits(ledger, np.zeros(0, dtype=np.int64), np.array([[True, True]]), np.array([0.75, 1.0]))
+    nothing = np.zeros(0, dtype=np.int64)
+    loans, part = limits.over(nothing, nothing)
+    assert (len(loans), len(part), limits.headroom[0][0]) == (0, 0, 0)
+
+
 def test_the_newest_loans_go_first_and_one_that_had_a_partial_return_goes_whole():
     """Loans of 300, 300 and 300 from the limited pool and 100 from another: 300 at most may stay."""
     for touched, left in (([0, 0, 0, 0], [300, 0, 0, 100]), ([0, 0, 1, 0], [300, 0, 0, 100])):
