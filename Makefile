@@ -58,7 +58,7 @@ portable: .venv/ok
 # oracles, faults, kills, extras in environments of their own: minutes
 deep: .venv/ok .venv-deep/ok .venv-hftbacktest/ok
 	$(VENV)/python -m pytest -m deep tests
-	.venv-deep/bin/python -m pytest -m deep tests/stock_loan/test_lstm.py tests/learning/test_ppo.py
+	.venv-deep/bin/python -m pytest -m deep tests/stock_loan/test_lstm.py tests/learning/test_ppo.py tests/test_cli_train.py
 
 # nothing leaves the machine: no news, no look for updates, no list of extensions
 lab: .venv/ok
