@@ -8,6 +8,7 @@ import sys
 import time
 from itertools import pairwise, product
 from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -283,13 +284,36 @@ def test_an_ended_effort_returns_the_best_table_so_far_and_says_so():
 
 
 def test_without_or_tools_the_error_names_the_extra(tmp_path, monkeypatch):
-    """Only the rule that needs it asks for it: a package `ortools` that holds nothing comes first on the path."""
+    """Only the rule that needs it asks for it: a package `ortools` without a solver comes first on the path. What it
+    prints is no answer."""
     (tmp_path / "ortools").mkdir()
-    (tmp_path / "ortools" / "__init__.py").touch()
+    (tmp_path / "ortools" / "__init__.py").write_text("print('loaded', flush=True)\n")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ImportError, match=r"mmlib\[csp\]"):
         ticks.solve(MARKET, **TIED)
     assert ticks.solve(MARKET, **{**TIED, "monotone": False}).status == "optimal"
+
+
+def test_the_search_has_one_worker_in_a_process_group_of_its_own(monkeypatch):
+    """More workers would not find the same table twice; and a terminal's Ctrl-C goes to a whole group."""
+    model = MagicMock(OPTIMAL=1, FEASIBLE=2, INFEASIBLE=3)
+    asked = dict(allowed=np.ones((1, 1, 1), bool), monotone=False, cuts=[], start=([0], [0]), floor=0, ceiling=5)
+    assert _cp_sat.maximize(model, **asked, effort=0.25, seed=9)[:3] == ("unknown", None, 5.0)
+    said = model.CpSolver().parameters
+    assert (said.num_workers, said.random_seed, said.max_deterministic_time) == (1, 9, 0.25)
+
+    groups, right = [], subprocess.Popen
+
+    def started(*arguments, **options):
+        child = right(*arguments, **options)
+        groups.append(os.getpgid(child.pid) == child.pid)
+        child.kill()
+        return child
+
+    monkeypatch.setattr(subprocess, "Popen", started)
+    with _cp_sat.Solver() as solver, pytest.raises(RuntimeError, match="ended before it answered"):
+        solver.maximize()
+    assert groups == [True]
 
 
 @pytest.mark.parametrize(
