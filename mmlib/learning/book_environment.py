@@ -178,7 +178,7 @@ class Learned:
     episodes: int
 
 
-def learn(env, half_spread, skew, *, days=None, rounds=20, spread=0.3, seed=0) -> Learned:
+def learn(env, half_spread, skew, *, days=None, rounds=20, spread=0.3, seed=0, watch=None, start=None) -> Learned:
     """The half-spread and skew of `strategies.linear_skew` with the best mean score of the days, by evolution.
 
     Antithetic directions of the two logarithms on the same days, as in `glass_box.learn`.
@@ -195,12 +195,14 @@ def learn(env, half_spread, skew, *, days=None, rounds=20, spread=0.3, seed=0) -
     spread : float
         Width of the search in the logarithms.
     seed : int
+    watch, start
+        As in `glass_box.learn`.
     """
     rules = env.unwrapped.rules
     days = range(len(rules.days)) if days is None else list(days)
     if not len(days):
         raise ValueError("days must name one day at least to learn on")
-    start = np.log([positive("half_spread", half_spread, "price"), positive("skew", skew, "price per order")])
+    first = np.log([positive("half_spread", half_spread, "price"), positive("skew", skew, "price per order")])
 
     def table(x):
         q = linear_skew(*np.exp(x), float(rules.horizon), rules.max_inventory, 1)
@@ -209,7 +211,7 @@ def learn(env, half_spread, skew, *, days=None, rounds=20, spread=0.3, seed=0) -
     def estimate(x, _):
         return np.mean([episode(env, table(x), day).score for day in days])
 
-    path = climb(estimate, start, rounds=rounds, spread=spread, seed=seed)
+    path = climb(estimate, first, rounds=rounds, spread=spread, seed=seed, watch=watch, start=start)
     return Learned(table(path[-1]), np.exp(path), 8 * len(days) * (len(path) - 1))
 
 

@@ -249,7 +249,20 @@ class Learned:
 
 
 def learn(
-    market, regimes, gamma, *, horizon, steps, max_inventory, rounds=30, batch=400, spread=0.3, seed=0, realised=False
+    market,
+    regimes,
+    gamma,
+    *,
+    horizon,
+    steps,
+    max_inventory,
+    rounds=30,
+    batch=400,
+    spread=0.3,
+    seed=0,
+    realised=False,
+    watch=None,
+    start=None,
 ) -> Learned:
     """Gammas by regime from simulated profits alone, by an evolution strategy on their logarithms.
 
@@ -269,6 +282,10 @@ def learn(
         Of directions and episodes.
     realised : bool
         Whether the move of the mid is drawn instead of integrated out.
+    watch : callable, optional
+        Called after each round with the rounds done, those to do, and the state as arrays by name.
+    start : dict of ndarray, optional
+        A state to continue from, as `watch` was given it, under the same arguments.
 
     Raises
     ------
@@ -284,14 +301,15 @@ def learn(
     q = inventory_grid(zero)
     dt, switch, rules, held = _chain(market, regimes, gamma, horizon, integer("steps", steps, least=1), q)
     held = np.sqrt(dt) * np.outer(regimes.sigma, q) if realised else rules[0].currency(held)
-    switch, start = np.cumsum(switch, 1), np.cumsum(regimes.stationary)
+    switch, begin = np.cumsum(switch, 1), np.cumsum(regimes.stationary)
 
     def estimate(x, round):
         quotes = formula(market, regimes.mean_sigma, np.exp(x), **grid)
         mark, slope = quotes.bid[:, :, zero], quotes.bid[:, :, zero + 1] - quotes.bid[:, :, zero]
         side = (market.A * dt, market.k, market.fee)
-        profits = simulate(seed, batch * round, batch, mark, slope, side, held, switch, start, realised)
+        profits = simulate(seed, batch * round, batch, mark, slope, side, held, switch, begin, realised)
         return -np.log(np.mean(np.exp(-gamma * (profits - profits.mean())))) / gamma + profits.mean()
 
-    path = np.exp(climb(estimate, np.full(len(rules), np.log(gamma)), rounds=rounds, spread=spread, seed=seed))
+    options = dict(rounds=rounds, spread=spread, seed=seed, watch=watch, start=start)
+    path = np.exp(climb(estimate, np.full(len(rules), np.log(gamma)), **options))
     return Learned(path[-1], path, 8 * batch * (len(path) - 1))
