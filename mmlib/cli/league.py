@@ -158,7 +158,7 @@ def calibrated(events: DataFrame, given: dict[str, Any], tick: float, start: flo
     return dataclasses.replace(found, **known)
 
 
-def room(feed: np.ndarray, latency: int) -> dict[str, int]:
+def room(feed: np.ndarray, latency: int) -> dict[str, Any]:
     """Room for what is on its way at once, in powers of two, for which the kernels are compiled."""
     ts = feed["ts"]
     touches = int(np.max(np.arange(len(ts)) - np.searchsorted(ts, ts - latency)))

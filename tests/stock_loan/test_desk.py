@@ -1,5 +1,8 @@
 """The generated book: what the module says about it, measured from its tables alone."""
 
+import inspect
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -19,6 +22,13 @@ def test_the_shipped_sample_is_the_generators_output_to_the_byte(tmp_path):
     for name in [*COLUMNS, "rows"]:
         shipped = (sources.Path(sources.SAMPLE) / f"{name}.csv").read_bytes()
         assert (tmp_path / f"{name}.csv").read_bytes() == shipped, name
+
+
+def test_the_defaults_are_those_of_the_line_in_the_text():
+    line = re.search(r"desk\.book\((.*?)\)", desk.__doc__)[1]
+    given = dict(part.split("=") for part in line.split(", "))
+    defaults = inspect.signature(desk.book).parameters
+    assert given == {name: str(defaults[name].default) for name in ("securities", "days", "clients", "seed")}
 
 
 def test_another_seed_gives_another_book():

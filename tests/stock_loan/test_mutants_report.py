@@ -41,10 +41,10 @@ def test_a_waterfall_starts_each_step_where_the_last_one_ends():
 
 @pytest.fixture
 def daily(monkeypatch):
-    """Four names on seven days; D is not known on the last."""
+    """Five names on seven days; D is not known on the last, E is never lent."""
     days = pd.bdate_range("2025-09-01", periods=7)
-    values = np.array([[0.1] * 6 + [0.9], [0.5] * 7, [0.9] * 6 + [0.0], [0.7] * 6 + [np.nan]])
-    table = pd.DataFrame(values, index=list("ABCD"), columns=days)
+    values = np.array([[0.1] * 6 + [0.9], [0.5] * 7, [0.7] * 6 + [np.nan], [0.0] * 7, [0.9] * 6 + [0.0]])
+    table = pd.DataFrame(values, index=list("ABDEC"), columns=days)
     monkeypatch.setattr(report, "_daily", lambda book, date, column: table[table.columns[table.columns <= date]])
     return days
 
@@ -52,10 +52,10 @@ def daily(monkeypatch):
 def test_the_heat_map_begins_with_the_name_that_is_lent_most_today(daily):
     said, figure = report._heat(None, daily[-1])
     ax = figure.axes[0]
-    assert [label.get_text() for label in ax.get_yticklabels()] == ["A", "B", "C", "D"]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["A", "B", "E", "C", "D"]
     assert ax.get_xticks().tolist() == [0, 1, 2, 3, 4, 5, 6]
     assert ax.images[0].get_array()[0].tolist() == [0.1] * 6 + [0.9]
-    assert said == "Utilisation by value of the 4 names lent most, over 7 trade dates"
+    assert said == "Utilisation by value of the 5 names lent most, over 7 trade dates"
     early, few = report._heat(None, daily[1])
     assert few.axes[0].get_xticks().tolist() == [0, 1]
     assert early.endswith("over 2 trade dates")
@@ -64,11 +64,11 @@ def test_the_heat_map_begins_with_the_name_that_is_lent_most_today(daily):
 def test_what_changed_is_drawn_in_millions_and_the_first_day_is_all_new(daily):
     said, figure = report._changes(None, daily[-1])
     bars = figure.axes[0].patches
-    assert [bar.get_height() * 1e6 for bar in bars] == pytest.approx([-0.9, 0.8, -0.7, 0.0])
-    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["C", "A", "D", "B"]
+    assert [bar.get_height() * 1e6 for bar in bars] == pytest.approx([-0.9, 0.8, -0.7, 0.0, 0.0])
+    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["C", "A", "D", "B", "E"]
     assert said.endswith("since 08 Sep")
     said, figure = report._changes(None, daily[0])
-    assert [bar.get_height() * 1e6 for bar in figure.axes[0].patches] == pytest.approx([0.9, 0.7, 0.5, 0.1])
+    assert [bar.get_height() * 1e6 for bar in figure.axes[0].patches] == pytest.approx([0.9, 0.7, 0.5, 0.1, 0.0])
     assert said.endswith("nothing before this day")
 
 

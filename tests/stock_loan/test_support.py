@@ -38,9 +38,12 @@ def without(book, what):
         "the kind of the street": {"pools": book.pools.assign(pool_type=kinds.replace("street", "unknown"))},
         "a fee of the market": lost("closes", "indicative_fee"),
         "a benchmark": lost("rates", "benchmark_rate"),
+        "a benchmark and own shares": lost("rates", "benchmark_rate")
+        | {"inventory": book.inventory[~book.inventory["pool_id"].isin(book.pools["pool_id"][kinds == "internal"])]},
         "a cost of funding": lost("rates", "funding_rate"),
         "a risk weight": lost("clients", "risk_weight"),
         "shorts": {"positions": book.positions[book.positions["side"] == "long"]},
+        "volume beyond one share": {"securities": book.securities.assign(average_daily_volume=1)},
         "volume": {"securities": book.securities.assign(average_daily_volume=0)},
         "locates": {"locates": none["locates"]},
         "debits": {"debits": none["debits"]},
@@ -66,9 +69,11 @@ MISSING = {
     "the kind of the street": OF_KINDS - {"recall_rate", "rehypothecation"},  # it has recalls
     "a fee of the market": {"fee_weighted_idle"},
     "a benchmark": {"holding_cost idle_longs"},
+    "a benchmark and own shares": set(),  # no long of the desk's own that costs money
     "a cost of funding": {"holding_cost idle_longs"},
     "a risk weight": {"holding_cost capital"},
     "shorts": {"holding_cost over_borrow", "days_to_cover", "kpis", "rehypothecation"},
+    "volume beyond one share": set(),
     "volume": {"days_to_cover"},
     "locates": {"locates", "kpis"},
     "debits": {"rehypothecation"},

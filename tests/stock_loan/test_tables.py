@@ -347,7 +347,7 @@ def test_the_edges_of_every_range_are_in_and_the_next_value_is_not(table, column
         found = pd.Series([value]).astype(str(rule.dtype))
         return all(check(found).check_passed for check in rule.checks)
 
-    beyond = 1 if step is None else step
+    beyond = 1e-9 if step is None else step
     assert fits(low) and not fits(low - beyond)
     if high is None:
         assert fits(10**15) and (str(rule.dtype) == "int64" or not fits(np.inf))
