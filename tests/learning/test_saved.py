@@ -158,6 +158,7 @@ CHANGES = [
     (dict(low=None), "must have the arrays"),
     (dict(biases_1=None), "must have the arrays"),
     (dict(weights_0=None), "must have"),
+    (dict(weights_0=None, weights_1=None), "must have arrays weights_0, biases_0"),
 ]
 
 
