@@ -91,6 +91,22 @@ def test_the_glass_box_is_the_strategys(tmp_path):
     assert found["learned"][0] >= found["best pair of gammas"][0] >= 0
 
 
+def test_the_glass_boxs_bandit_is_the_librarys():
+    """4,801 steps of an arm are three batches of 400 episodes × 6 steps, the last one begun."""
+    options = ["-p", "A", 60, "-p", "horizon", 0.1, "-p", "steps", 6, "-p", "max_inventory", 3, "--seed", 4]
+    text = printed("train", "glass_box", "--algorithm", "bandit", "--timesteps", 4801, *options)
+    regimes = glass_box.Regimes(np.array([1.0, 6.0]), np.array([[-2.0, 2.0], [8.0, -8.0]]))
+    market, grid = Market(regimes.mean_sigma, 60.0, 1.5), dict(horizon=0.1, steps=6, max_inventory=3)
+    learned = glass_box.bandit(market, regimes, 0.1, rounds=3, seed=4, **grid)
+    arrays, about = saved.unpack("policy.npz", "gammas")
+    assert np.array_equal(arrays["gammas"], learned.gammas) and about["episodes"] == learned.episodes
+    adds = " and ".join(f"{bound:.2g}" for bound in learned.bounds)
+    assert f"another arm in one regime alone adds at most {adds}, at 4 standard errors" in text
+    quotes = glass_box.formula(market, regimes.mean_sigma, learned.gammas, **grid)
+    value = glass_box.certainty_equivalent(market, regimes, quotes, 0.1)
+    assert rows(text)["learned"][2] == pytest.approx(value, abs=5.1e-5)
+
+
 def test_what_was_learned_from_books_is_tested_on_the_part_after_them():
     """Two parts of half an hour, one round. The scores are those of the replay on the second part, by the library."""
     text = printed("train", "book_environment", *PAIR, "-p", "parts", 2, "--timesteps", 1, "--fee", "-0.2")
@@ -148,8 +164,13 @@ def test_a_state_that_is_none_is_refused():
     ("arguments", "line"),
     [
         (["enviroment"], "no environment 'enviroment'; did you mean 'environment'?; ENV is one of environment,"),
-        (["glass_box", "--algorithm", "ppo"], "--algorithm must be one of es for glass_box; got 'ppo'"),
+        (["glass_box", "--algorithm", "ppo"], "--algorithm must be one of es, bandit for glass_box; got 'ppo'"),
         (["environment", "--algorithm", "es"], "--algorithm must be one of ppo, gradient for environment; got 'es'"),
+        (
+            ["environment", "--algorithm", "bandit"],
+            "--algorithm must be one of ppo, gradient for environment; got 'ban",
+        ),
+        (["book_environment", *PAIR, "--algorithm", "bandit"], "--algorithm must be one of es, ppo for book_env"),
         (["environment", "--timesteps", "0"], "Invalid value for '--timesteps'"),
         (["environment", "--seed", "-1"], "Invalid value for '--seed'"),
         (["environment", "-o", "x.zip"], "OUT must end in .npz; got 'x.zip'"),

@@ -137,19 +137,18 @@ def _table(rows, values):
     )
 
 
-def in_glass_box(given: dict[str, Any], timesteps: int, seed: int) -> Training:
-    """The evolution strategy that sets a risk aversion in each of two regimes of volatility."""
+def in_glass_box(algorithm: str, given: dict[str, Any], timesteps: int, seed: int) -> Training:
+    """The evolution strategy or the bandit, which sets a risk aversion in each of two regimes of volatility."""
     up, down, gamma = given["rate_up"], given["rate_down"], given["gamma"]
     regimes = glass_box.Regimes(np.array([given["low"], given["high"]]), np.array([[-up, up], [down, -down]]))
     market = Market(regimes.mean_sigma, given["A"], given["k"])
     grid = {name: given[name] for name in GRID}
     best = glass_box.optimum(market, regimes, gamma=gamma, **grid)
-    rounds = -(-timesteps // (8 * BATCH * given["steps"]))
+    rounds = -(-timesteps // ((1 if algorithm == "bandit" else 8) * BATCH * given["steps"]))
+    agent = glass_box.bandit if algorithm == "bandit" else glass_box.learn
 
     def learn(watch, start):
-        return glass_box.learn(
-            market, regimes, gamma, rounds=rounds, batch=BATCH, seed=seed, watch=watch, start=start, **grid
-        )
+        return agent(market, regimes, gamma, rounds=rounds, batch=BATCH, seed=seed, watch=watch, start=start, **grid)
 
     def judge(found):
         sigma, same = regimes.mean_sigma, [gamma, gamma]
@@ -166,6 +165,9 @@ def in_glass_box(given: dict[str, Any], timesteps: int, seed: int) -> Training:
             f"A {market.A:.4g}, k {market.k:.4g}; sigma {given['low']:.4g} and {given['high']:.4g}; gamma {gamma:.4g}"
         )
         notes = [f"learned gammas: {found.gammas[0]:.4g} in the calm regime, {found.gammas[1]:.4g} in the other"]
+        if found.bounds is not None:
+            adds = " and ".join(f"{bound:.2g}" for bound in found.bounds)
+            notes.append(f"another arm in one regime alone adds at most {adds}, at 4 standard errors")
         i, q = given["steps"] // 2, best.inventory
         shown = np.abs(q) <= min(given["max_inventory"], 8)
         panels = {
@@ -178,7 +180,7 @@ def in_glass_box(given: dict[str, Any], timesteps: int, seed: int) -> Training:
         about = {"gamma": gamma, "A": market.A, "k": market.k, "seed": seed, "episodes": found.episodes} | grid
         return Judged(title, _table(rules, values), notes, saved.pack("gammas", arrays, about), drawn(panels))
 
-    return Training("rounds", learn, judge)
+    return Training("turns" if algorithm == "bandit" else "rounds", learn, judge)
 
 
 def drawn(panels: dict[str, list[tuple[np.ndarray, np.ndarray, np.ndarray]]], second: str = "optimum") -> bytes:

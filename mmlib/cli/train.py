@@ -26,11 +26,11 @@ OWN: dict[str, dict[str, Any]] = {
     "book_environment": {"size": 0.0, "high": 0.0, "gamma": 0.1, "sigma": 0.0, "A": 0.0, "k": 0.0},
     "glass_box": {},
 }
-#: Algorithms by environment, and how long they train unless told: steps, or for "gradient" evaluations of it.
+#: Algorithms by environment, and how long they train unless told: steps ("bandit": an arm's), "gradient" evaluations.
 ALGORITHMS = {
     "environment": {"ppo": 4_096_000, "gradient": 300},
     "book_environment": {"es": 500_000, "ppo": 200_000},
-    "glass_box": {"es": 19_200_000},
+    "glass_box": {"es": 19_200_000, "bandit": 640_000},
 }
 SAVED_EVERY = 10  # seconds
 LISTED = f"ENV is one of {', '.join(SETTINGS)}."
@@ -40,10 +40,12 @@ def train(
     context: typer.Context,
     env: Annotated[str, typer.Argument(metavar="ENV", help=LISTED)],
     algorithm: Annotated[
-        str, typer.Option(help="ppo or gradient in environment, es in glass_box, es or ppo in book_environment.")
+        str,
+        typer.Option(help="ppo or gradient in environment, es or bandit in glass_box, es or ppo in book_environment."),
     ] = "",
     timesteps: Annotated[
-        int | None, typer.Option(min=1, max=10**12, help="Steps of ppo and es; of gradient its evaluations.")
+        int | None,
+        typer.Option(min=1, max=10**12, help="Steps of ppo and es, of an arm of bandit; of gradient its evaluations."),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Same seed, same policy.")] = 0,
     parameter: Pairs = None,
@@ -91,7 +93,7 @@ def train(
                 how = league.rules(tick, lot, latency, queue, fee, 0.0)
                 training = book_learner.in_books(algorithm, given, timesteps, seed, data, how)
             else:
-                training = learners.in_glass_box(given, timesteps, seed)
+                training = learners.in_glass_box(algorithm, given, timesteps, seed)
             start = _resumed(part, command)
             begun = time.process_time()
             found = _trained(training, part, command, start)

@@ -10,10 +10,12 @@ are computed. Values are averaged over the regime in which trading starts, by it
 
 The agent keeps the formula of `glft.tanh_quotes` with one fixed volatility, the stationary mean
 sigma̅² = Σ π_r sigma_r², and sets its gamma by regime: an agent with as many numbers as there are regimes, each with a
-meaning. `learn` finds them from simulated episodes alone.
+meaning. `learn` (an evolution strategy) and `bandit` (a contextual bandit on a grid) find them from simulated episodes
+alone.
 """
 
 from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 from scipy.linalg import expm, null_space
@@ -21,6 +23,7 @@ from scipy.optimize import minimize
 
 from mmlib.checks import finite, integer, positive
 from mmlib.learning import _bellman
+from mmlib.learning._bandit import choose
 from mmlib.learning._evolution import climb
 from mmlib.learning._kernels.regimes import episodes as simulate
 from mmlib.learning._rules import tanh_law
@@ -201,7 +204,7 @@ def formula(market, sigma, gammas, *, horizon, steps, max_inventory) -> StateQuo
     return StateQuotes(times, q, bid, ask, float(horizon))
 
 
-def best_gammas(market, regimes, gamma, *, horizon, steps, max_inventory, shared=False):
+def best_gammas(market, regimes, gamma, *, horizon, steps, max_inventory, shared=False, arms=None):
     """The gammas of `formula` on the mean volatility with the highest exact certainty equivalent, shape (R,).
 
     Parameters
@@ -210,6 +213,8 @@ def best_gammas(market, regimes, gamma, *, horizon, steps, max_inventory, shared
         Risk aversion of the objective, from which the search starts.
     shared : bool
         One number for all regimes.
+    arms : array_like, shape (K,), optional
+        Risk aversions that rise, 1/currency, > 0, of which each of the K^R choices is computed instead.
     market, regimes, horizon, steps, max_inventory
         As in `optimum`.
 
@@ -224,14 +229,23 @@ def best_gammas(market, regimes, gamma, *, horizon, steps, max_inventory, shared
         quotes = formula(market, regimes.mean_sigma, np.exp(np.broadcast_to(x, R)), **grid)
         return -certainty_equivalent(market, regimes, quotes, gamma)
 
+    if arms is not None:
+        return np.exp(min(product(np.log(_arms(arms)), repeat=1 if shared else R), key=loss)) * np.ones(R)
     start = np.full(1 if shared else R, np.log(gamma))
     found = minimize(loss, start, method="L-BFGS-B", options=dict(ftol=1e-14))
     return np.exp(np.broadcast_to(found.x, R))
 
 
+def _arms(arms):
+    arms = np.atleast_1d(positive("arms", arms, "risk aversions to choose from, 1/currency", array=True))
+    if arms.ndim != 1 or len(arms) < 2 or np.any(np.diff(arms) <= 0):
+        raise ValueError(f"arms must be two numbers or more that rise; got {arms!r}")
+    return arms
+
+
 @dataclass(frozen=True, eq=False)
 class Learned:
-    """What the evolution strategy found.
+    """What an agent found.
 
     Attributes
     ----------
@@ -241,11 +255,34 @@ class Learned:
         Of the risk aversions, the first ones included.
     episodes : int
         Simulated in all.
+    bounds : ndarray, shape (R,), or None
+        Of the bandit: what another arm in one regime alone can add, currency.
     """
 
     gammas: np.ndarray
     path: np.ndarray
     episodes: int
+    bounds: np.ndarray | None = None
+
+
+def _player(market, regimes, gamma, seed, realised, *, horizon, steps, max_inventory):
+    """The function `profits(gammas, first, count)` of episodes of a seed."""
+    seed = integer("seed", seed, least=0, meaning="seed of directions and episodes")
+    if market.mu != 0:
+        raise ValueError(f"mu must be 0 for what is learned from episodes (price/time); got {market.mu!r}")
+    zero = integer("max_inventory", max_inventory, least=2, meaning="largest inventory, orders")
+    q = inventory_grid(zero)
+    dt, switch, rules, held = _chain(market, regimes, gamma, horizon, integer("steps", steps, least=1), q)
+    held = np.sqrt(dt) * np.outer(regimes.sigma, q) if realised else rules[0].currency(held)
+    switch, begin = np.cumsum(switch, 1), np.cumsum(regimes.stationary)
+
+    def profits(gammas, first, count):
+        quotes = formula(market, regimes.mean_sigma, gammas, horizon=horizon, steps=steps, max_inventory=zero)
+        mark, slope = quotes.bid[:, :, zero], quotes.bid[:, :, zero + 1] - quotes.bid[:, :, zero]
+        side = (market.A * dt, market.k, market.fee)
+        return simulate(seed, first, count, mark, slope, side, held, switch, begin, realised)
+
+    return profits
 
 
 def learn(
@@ -293,23 +330,67 @@ def learn(
         As `optimum`; if the mid drifts, or `max_inventory` is below 2.
     """
     batch = integer("batch", batch, least=10, meaning="episodes of each policy of a round")
-    seed = integer("seed", seed, least=0, meaning="seed of directions and episodes")
     grid = dict(horizon=horizon, steps=steps, max_inventory=max_inventory)
-    if market.mu != 0:
-        raise ValueError(f"mu must be 0 for what is learned from episodes (price/time); got {market.mu!r}")
-    zero = integer("max_inventory", max_inventory, least=2, meaning="largest inventory, orders")
-    q = inventory_grid(zero)
-    dt, switch, rules, held = _chain(market, regimes, gamma, horizon, integer("steps", steps, least=1), q)
-    held = np.sqrt(dt) * np.outer(regimes.sigma, q) if realised else rules[0].currency(held)
-    switch, begin = np.cumsum(switch, 1), np.cumsum(regimes.stationary)
+    profits = _player(market, regimes, gamma, seed, realised, **grid)
 
     def estimate(x, round):
-        quotes = formula(market, regimes.mean_sigma, np.exp(x), **grid)
-        mark, slope = quotes.bid[:, :, zero], quotes.bid[:, :, zero + 1] - quotes.bid[:, :, zero]
-        side = (market.A * dt, market.k, market.fee)
-        profits = simulate(seed, batch * round, batch, mark, slope, side, held, switch, begin, realised)
-        return -np.log(np.mean(np.exp(-gamma * (profits - profits.mean())))) / gamma + profits.mean()
+        got = profits(np.exp(x), batch * round, batch)
+        return -np.log(np.mean(np.exp(-gamma * (got - got.mean())))) / gamma + got.mean()
 
     options = dict(rounds=rounds, spread=spread, seed=seed, watch=watch, start=start)
-    path = np.exp(climb(estimate, np.full(len(rules), np.log(gamma)), **options))
+    path = np.exp(climb(estimate, np.full(len(regimes.sigma), np.log(gamma)), **options))
     return Learned(path[-1], path, 8 * batch * (len(path) - 1))
+
+
+def bandit(
+    market,
+    regimes,
+    gamma,
+    *,
+    horizon,
+    steps,
+    max_inventory,
+    arms=None,
+    rounds=8,
+    batch=400,
+    seed=0,
+    realised=False,
+    watch=None,
+    start=None,
+) -> Learned:
+    """Gammas by regime from simulated profits alone, by a contextual bandit: the regime is the context, a gamma an arm.
+
+    An episode is played with one arm in each regime, and costs exp(−gamma·profit). The regimes take turns to choose an
+    arm on the same episodes, by successive elimination (`_bandit`; Even-Dar, Mannor & Mansour 2006), until none changes
+    its arm. What is estimated is −ln E[cost]/gamma: the certainty equivalent from a regime that is drawn. No other arm
+    in one regime alone adds more to it than `bounds`, at four standard errors of the difference.
+
+    Parameters
+    ----------
+    market, regimes, gamma, horizon, steps, max_inventory
+        As in `best_gammas`.
+    arms : array_like, shape (K,), optional
+        Risk aversions that rise, 1/currency, > 0; the nearest to gamma comes first. By default gamma/4 to 4 gamma, each
+        √2 times the last.
+    rounds, batch : int
+        Batches of a turn, at most, and episodes of an arm in each.
+    seed, realised, watch, start
+        As in `learn`; `watch` is called after each turn.
+
+    Raises
+    ------
+    ValueError
+        As `learn`, or if `arms` do not rise.
+    """
+    grid = dict(horizon=horizon, steps=steps, max_inventory=max_inventory)
+    profits = _player(market, regimes, gamma, seed, realised, **grid)
+    arms = _arms(gamma * np.sqrt(2.0) ** np.arange(-4, 5) if arms is None else arms)
+    first = np.full(len(regimes.sigma), np.argmin(np.abs(np.log(arms / gamma))))
+    level = profits(arms[first], 0, 1000).mean()  # of the exponent only
+
+    def costs(choice, begin, count):
+        return np.exp(gamma * (level - profits(arms[choice], begin, count)))
+
+    options = dict(rounds=rounds, batch=batch, watch=watch, start=start)
+    path, bounds, played = choose(costs, len(arms), first, **options)
+    return Learned(arms[path[-1]], arms[path], played + 1000, bounds / gamma)

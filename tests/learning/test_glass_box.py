@@ -7,6 +7,7 @@ import pytest
 from scipy.linalg import expm
 
 from mmlib.learning import environment, glass_box
+from mmlib.learning._bandit import choose
 from mmlib.market_making import Market, evaluate, glft
 
 AS = Market(2.0, 140.0, 1.5)
@@ -102,6 +103,102 @@ def test_the_same_seed_learns_the_same():
     assert np.array_equal(one.path, other.path) and len(one.path) == 4
 
 
+def worth_of_every_pair(regimes, arms):
+    """−ln E[exp(−.1 profit)]/.1 of a low arm and a high one, the first regime drawn: plain powers, nothing shared."""
+    pairs = [(low, high) for low in range(len(arms)) for high in range(len(arms))]
+    tables = glass_box.formula(AS, regimes.mean_sigma, arms, **CHAIN)  # an arm's quotes hang on no other
+    switch, q, w = expm(regimes.generator / 200), np.arange(-30, 31), np.ones((len(pairs), 2, 61))
+    for bid, ask in zip(tables.bid[::-1], tables.ask[::-1], strict=True):
+        w = np.cosh(0.1 * np.outer(regimes.sigma, q) * math.sqrt(1 / 200)) * np.einsum("rs,psq->prq", switch, w)
+        odds = [np.minimum(1, np.nan_to_num(0.7 * np.exp(-1.5 * side))) for side in (bid, ask)]
+        pays = [np.nan_to_num(np.exp(-0.1 * side)) for side in (bid, ask)]
+        both = (1 - odds[0]) * (1 - odds[1]) + odds[0] * odds[1] * pays[0] * pays[1]
+        only_bid, only_ask = odds[0] * (1 - odds[1]) * pays[0], odds[1] * (1 - odds[0]) * pays[1]
+        w = both[pairs] * w + only_bid[pairs] * np.roll(w, -1, 2) + only_ask[pairs] * np.roll(w, 1, 2)
+    return -10 * np.log(w[:, :, 30] @ regimes.stationary).reshape(len(arms), len(arms))
+
+
+@pytest.mark.parametrize(("realised", "seeds"), [(False, 2), pytest.param(True, 8, marks=pytest.mark.deep)])
+def test_the_bandit_ends_nearly_on_the_best_pair_of_its_arms(realised, seeds):
+    """Every pair is computed. Each regime's arm is within its bound of the best beside the other's; the best pair adds
+    at most both bounds and what the two arms do only together. From a single gamma, more than the bounds is gained."""
+    regimes, arms = two((1, 6), (2, 8)), 0.1 * np.sqrt(2) ** np.arange(-4, 5)
+    worth = worth_of_every_pair(regimes, arms)
+    top = np.unravel_index(worth.argmax(), worth.shape)
+    for seed in range(seeds):
+        found = glass_box.bandit(AS, regimes, 0.1, seed=seed, realised=realised, **CHAIN)
+        low, high = (int(np.flatnonzero(arms == gamma)[0]) for gamma in found.gammas)
+        mine = worth[low, high]
+        assert worth[:, high].max() - mine <= found.bounds[0] and worth[low].max() - mine <= found.bounds[1]
+        together = worth[top] - worth[top[0], high] - worth[low, top[1]] + mine
+        assert worth[top] - mine <= found.bounds.sum() + together
+        assert realised or worth[top] - worth[4, 4] > found.bounds.sum()
+        assert found.path[0] == pytest.approx([0.1, 0.1]) and np.array_equal(found.path[-1], found.path[-3])
+        quotes = glass_box.formula(AS, regimes.mean_sigma, found.gammas, **CHAIN)
+        assert 1 - glass_box.certainty_equivalent(AS, regimes, quotes, 0.1) / TABLE[1][2] < (
+            2e-3 if realised else 1.2e-3
+        )
+
+
+def test_the_best_pair_of_a_grid_is_computed():
+    """The two averages over the first regime differ by ½·.1·variance of its values, here by less than .01 of 64.8."""
+    regimes, arms = two((1, 6), (2, 8)), np.array([0.03, 0.1, 0.3])
+    worth = worth_of_every_pair(regimes, arms)
+    best = arms[list(np.unravel_index(worth.argmax(), worth.shape))]
+    found = glass_box.best_gammas(AS, regimes, 0.1, arms=arms, **CHAIN)
+    assert found == pytest.approx(best, rel=1e-12)
+    assert glass_box.best_gammas(AS, regimes, 0.1, arms=arms, shared=True, **CHAIN) == pytest.approx([0.1, 0.1])
+
+
+def test_a_choice_is_within_its_bounds():
+    """Costs 1 + (distance from the arms 1 and 5)²/50 that work on each other, with noise: of 100 runs with four bounds'
+    errors of 3e-5 each, none may fail; without noise the best pair and bounds of 0."""
+    rng, best = np.random.default_rng(5), np.array([1, 5])
+    for noise in [0.0] + 100 * [0.2]:
+        draws = rng.normal(size=(7, 7, 800))
+
+        def mean(choice):
+            away = np.array(choice) - best
+            return 1 + (away @ away + 0.5 * away[0] * away[1]) / 50
+
+        def costs(choice, first, count, noise=noise, draws=draws):
+            return mean(choice) + noise * draws[choice[0], choice[1], first : first + count]
+
+        path, bounds, played = choose(costs, 7, [3, 3], rounds=8, batch=100)
+        low, high = path[-1]
+        for r, others in enumerate(([(arm, high) for arm in range(7)], [(low, arm) for arm in range(7)])):
+            assert np.log(mean((low, high))) - min(np.log(mean(other)) for other in others) <= bounds[r] + 1e-15
+        assert played <= 100 * 8 * 7 * (len(path) - 1)
+        if noise == 0:
+            assert (low, high) == (1, 5) and np.all(bounds == 0)
+
+
+def test_an_interrupted_bandit_goes_on_to_the_same_choice():
+    regimes, few, states = two((1, 6), (2, 8)), dict(rounds=2, batch=100, arms=[0.05, 0.1, 0.2]), []
+    whole = glass_box.bandit(AS, regimes, 0.1, watch=lambda done, total, state: states.append(state), **few, **CHAIN)
+    again = glass_box.bandit(AS, regimes, 0.1, start=states[0], **few, **CHAIN)
+    assert np.array_equal(again.path, whole.path) and np.array_equal(again.bounds, whole.bounds)
+    assert again.episodes == whole.episodes and len(states) == len(whole.path) - 1
+    with pytest.raises(ValueError, match="start must have the arrays bounds, path, played"):
+        glass_box.bandit(AS, regimes, 0.1, start={"path": states[0]["path"]}, **few, **CHAIN)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (dict(arms=[0.1]), "arms must be two numbers or more that rise"),
+        (dict(arms=[0.2, 0.1]), "arms must be two numbers or more that rise"),
+        (dict(arms=[-0.1, 0.1]), "arms must be > 0"),
+        (dict(rounds=0), "rounds must be an integer and >= 1"),
+        (dict(batch=10), "batch must be an integer and >= 100"),
+        (dict(seed=-1), "seed must be an integer and >= 0"),
+    ],
+)
+def test_a_bandit_that_cannot_choose_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        glass_box.bandit(AS, two((1, 4), (4, 4)), 0.1, **options, **CHAIN)
+
+
 BAD = [
     (([1.0, -4.0], [[-1, 1], [1, -1]]), "sigma must be > 0"),
     (([1.0, 4.0], [[-1, 1]]), "generator must have shape"),
@@ -130,7 +227,8 @@ def test_bad_quotes_are_refused_by_name():
 
 def test_what_the_episodes_do_not_simulate_is_not_learned():
     regimes = two((1, 4), (4, 4))
-    with pytest.raises(ValueError, match="mu must be 0"):
-        glass_box.learn(Market(2.0, 140.0, 1.5, mu=0.1), regimes, 0.1, **CHAIN)
+    for agent in (glass_box.learn, glass_box.bandit):
+        with pytest.raises(ValueError, match="mu must be 0"):
+            agent(Market(2.0, 140.0, 1.5, mu=0.1), regimes, 0.1, **CHAIN)
     with pytest.raises(ValueError, match="max_inventory must be an integer and >= 2"):
         glass_box.learn(AS, regimes, 0.1, horizon=1.0, steps=200, max_inventory=1)
