@@ -56,7 +56,7 @@ def _respond(s, now, what, order, size):
     s.answers += 1
 
 
-@njit(cache=True)
+@njit(inline="always")
 def _hear(s, now):
     """Take the responses that have arrived by `now`."""
     n = len(s.answer_time)
@@ -268,7 +268,7 @@ def _send(s, what, side, tick, size):
     s.fault = TOO_MANY_ORDERS
 
 
-@njit(cache=True)
+@njit(inline="always")
 def want(s, side, tick, size):
     """Keep an order at `tick`, cancel others of the side, send what is missing."""
     if tick == LEAVE:
