@@ -30,7 +30,7 @@ PYTEST := $(VENV)/python -m pytest -n 2 --dist loadfile
 # what does not go together with the lock, in an environment of its own; tests that need it are skipped without it
 .venv-deep/ok: pyproject.toml
 	$(PYTHON) -m venv --clear .venv-deep
-	.venv-deep/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 "mpmath<1.4" pytest --editable ".[forecast,loan,rl]"
+	.venv-deep/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 stable-baselines3==2.9.2 "mpmath<1.4" pytest --editable ".[forecast,loan,rl]"
 	touch $@
 
 # another engine, which the replay of order books is compared with; it does not take the lock's numpy
@@ -58,7 +58,7 @@ portable: .venv/ok
 # oracles, faults, kills, extras in environments of their own: minutes
 deep: .venv/ok .venv-deep/ok .venv-hftbacktest/ok
 	$(VENV)/python -m pytest -m deep tests
-	.venv-deep/bin/python -m pytest -m deep tests/stock_loan/test_lstm.py
+	.venv-deep/bin/python -m pytest -m deep tests/stock_loan/test_lstm.py tests/learning/test_ppo.py tests/test_cli_train.py
 
 # nothing leaves the machine: no news, no look for updates, no list of extensions
 lab: .venv/ok

@@ -1,11 +1,12 @@
 """The command line: run a chapter of the book with parameters of your own; make a desk's morning report; judge a
-market maker's model by simulation and on recorded order books.
+market maker's model by simulation and on recorded order books; train an agent and judge it exactly.
 
     mmlib chapters
     mmlib run glft -p gamma 0.5 -p max_inventory 20 -o wide.ipynb --html
     mmlib desk FOLDER --date 2025-10-02 -o report
     mmlib simulate hjb --seed 42
     mmlib backtest glft constant_spread --lobster MESSAGE.csv ORDERBOOK.csv
+    mmlib train environment --algorithm gradient -o policy.npz
 
 Exit codes: 0 done; 1 the chapter refused a value or failed, or its output cannot be written; 2 the command was wrong;
 128 + number ended by that signal (130 for Ctrl-C).
@@ -14,7 +15,7 @@ Exit codes: 0 done; 1 the chapter refused a value or failed, or its output canno
 try:
     import typer
 
-    from mmlib.cli import backtest, desk, ending, notebooks, run, simulate
+    from mmlib.cli import backtest, desk, ending, notebooks, run, simulate, train
 except KeyboardInterrupt:  # Ctrl-C before there is a command to end
     raise SystemExit(130) from None
 
@@ -31,3 +32,4 @@ app.command(cls=run.Command)(run.run)
 app.command()(desk.desk)
 app.command(cls=run.Command)(simulate.simulate)
 app.command(cls=run.Command)(backtest.backtest)
+app.command(cls=run.Command)(train.train)

@@ -21,6 +21,7 @@ from scipy.optimize import minimize
 
 from mmlib.checks import finite, integer, positive
 from mmlib.learning import _bellman
+from mmlib.learning._evolution import climb
 from mmlib.learning._kernels.regimes import episodes as simulate
 from mmlib.learning._rules import tanh_law
 from mmlib.market_making._fills import start_index
@@ -248,13 +249,25 @@ class Learned:
 
 
 def learn(
-    market, regimes, gamma, *, horizon, steps, max_inventory, rounds=30, batch=400, spread=0.3, seed=0, realised=False
+    market,
+    regimes,
+    gamma,
+    *,
+    horizon,
+    steps,
+    max_inventory,
+    rounds=30,
+    batch=400,
+    spread=0.3,
+    seed=0,
+    realised=False,
+    watch=None,
+    start=None,
 ) -> Learned:
     """Gammas by regime from simulated profits alone, by an evolution strategy on their logarithms.
 
-    A round draws four directions ε (standard normal, a number a regime), simulates `batch` episodes at ln gamma ±
-    spread·ε, the same random numbers for all eight, and follows Σ ε (CE₊ − CE₋)/(2 spread) (the antithetic estimate of
-    Salimans, Ho, Chen, Sidor & Sutskever 2017) by Adam, with a rate that falls from 0.3 to 0. CE is the certainty
+    Each of the eight policies of a round (`_evolution`: Adam on antithetic estimates, Salimans, Ho, Chen, Sidor &
+    Sutskever 2017) is simulated for `batch` episodes, on the same random numbers. What is climbed is the certainty
     equivalent of the profits of a batch.
 
     Parameters
@@ -269,16 +282,18 @@ def learn(
         Of directions and episodes.
     realised : bool
         Whether the move of the mid is drawn instead of integrated out.
+    watch : callable, optional
+        Called after each round with the rounds done, those to do, and the state as arrays by name.
+    start : dict of ndarray, optional
+        A state to continue from, as `watch` was given it, under the same arguments.
 
     Raises
     ------
     ValueError
         As `optimum`; if the mid drifts, or `max_inventory` is below 2.
     """
-    rounds = integer("rounds", rounds, least=1, meaning="rounds of the strategy")
     batch = integer("batch", batch, least=10, meaning="episodes of each policy of a round")
-    spread = positive("spread", spread, "width of the search in ln gamma")
-    rng = np.random.default_rng(integer("seed", seed, least=0, meaning="seed of directions and episodes"))
+    seed = integer("seed", seed, least=0, meaning="seed of directions and episodes")
     grid = dict(horizon=horizon, steps=steps, max_inventory=max_inventory)
     if market.mu != 0:
         raise ValueError(f"mu must be 0 for what is learned from episodes (price/time); got {market.mu!r}")
@@ -286,25 +301,15 @@ def learn(
     q = inventory_grid(zero)
     dt, switch, rules, held = _chain(market, regimes, gamma, horizon, integer("steps", steps, least=1), q)
     held = np.sqrt(dt) * np.outer(regimes.sigma, q) if realised else rules[0].currency(held)
-    switch, start = np.cumsum(switch, 1), np.cumsum(regimes.stationary)
+    switch, begin = np.cumsum(switch, 1), np.cumsum(regimes.stationary)
 
-    def estimate(x, first):
+    def estimate(x, round):
         quotes = formula(market, regimes.mean_sigma, np.exp(x), **grid)
         mark, slope = quotes.bid[:, :, zero], quotes.bid[:, :, zero + 1] - quotes.bid[:, :, zero]
         side = (market.A * dt, market.k, market.fee)
-        profits = simulate(seed, first, batch, mark, slope, side, held, switch, start, realised)
+        profits = simulate(seed, batch * round, batch, mark, slope, side, held, switch, begin, realised)
         return -np.log(np.mean(np.exp(-gamma * (profits - profits.mean())))) / gamma + profits.mean()
 
-    x = np.full(len(rules), np.log(gamma))
-    mean, square, path = np.zeros(len(x)), np.zeros(len(x)), [np.exp(x)]
-    for step in range(1, rounds + 1):
-        slope = np.zeros(len(x))
-        for direction in rng.standard_normal((4, len(x))):
-            ends = [estimate(x + sign * spread * direction, batch * (step - 1)) for sign in (1, -1)]
-            slope += direction * (ends[0] - ends[1]) / (8 * spread)
-        mean += 0.3 * (slope - mean)
-        square += 0.1 * (slope**2 - square)
-        pull = (mean / (1 - 0.7**step)) / np.sqrt(square / (1 - 0.9**step) + 1e-16)
-        x = x + 0.3 * (1 - step / rounds) * pull
-        path.append(np.exp(x))
-    return Learned(np.exp(x), np.array(path), 8 * batch * rounds)
+    options = dict(rounds=rounds, spread=spread, seed=seed, watch=watch, start=start)
+    path = np.exp(climb(estimate, np.full(len(rules), np.log(gamma)), **options))
+    return Learned(path[-1], path, 8 * batch * (len(path) - 1))

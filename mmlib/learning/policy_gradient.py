@@ -26,7 +26,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from mmlib.checks import integer, positive
-from mmlib.learning import _bellman
+from mmlib.learning import _bellman, saved
 from mmlib.learning.environment import check_quotes
 from mmlib.market_making._fills import start_index
 from mmlib.market_making.quotes import Quotes, inventory_grid, one_sided, time_grid
@@ -183,7 +183,20 @@ def _climb(policy, pull, start, market, times, q, horizon, options, rounds=500):
 
 
 def network(
-    market, *, horizon, steps, max_inventory, gamma=None, phi=None, alpha=0.0, width=32, rounds=60, rate=0.02, seed=0
+    market,
+    *,
+    horizon,
+    steps,
+    max_inventory,
+    gamma=None,
+    phi=None,
+    alpha=0.0,
+    width=32,
+    rounds=60,
+    rate=0.02,
+    seed=0,
+    watch=None,
+    start=None,
 ) -> Learned:
     """A network of two hidden layers of tanh, by Adam on the exact gradient; it starts near 1/k everywhere.
 
@@ -199,6 +212,10 @@ def network(
         Its first learning rate; it falls linearly to a tenth.
     seed : int
         Of the first weights.
+    watch : callable, optional
+        Called after each step of Adam with the steps done, those to do, and the state as arrays by name.
+    start : dict of ndarray, optional
+        A state to continue from, as `watch` was given it, under the same arguments.
 
     Returns
     -------
@@ -208,7 +225,7 @@ def network(
     Raises
     ------
     ValueError
-        As `environment.optimum`.
+        As `environment.optimum`; if `start` is no state of such a network.
     """
     width = integer("width", width, least=1, meaning="units of a hidden layer")
     rounds = integer("rounds", rounds, least=1, meaning="steps of Adam")
@@ -218,12 +235,16 @@ def network(
     inputs = np.stack([t.ravel(), held.ravel()], 1)
     rng = np.random.default_rng(integer("seed", seed, least=0, meaning="seed of the first weights"))
     sizes = (2, width, width, 2)
-    weights = [rng.standard_normal((a, b)) / np.sqrt(a) for a, b in pairwise(sizes)]
-    weights[-1] *= 0.1
-    biases = [np.zeros(b) for b in sizes[1:]]
-    parameters = [*weights, *biases]
-    mean, square = [np.zeros_like(x) for x in parameters], [np.zeros_like(x) for x in parameters]
-    values = []
+    first = [rng.standard_normal((a, b)) / np.sqrt(a) for a, b in pairwise(sizes)]
+    first[-1] *= 0.1
+    x = np.concatenate([*(W.ravel() for W in first), np.zeros(sum(sizes[1:]))])
+    mean, square, values = np.zeros(len(x)), np.zeros(len(x)), []
+    if start is not None:
+        saved.check("start", start, {"x": x.shape, "mean": x.shape, "square": x.shape, "values": start["values"].shape})
+        x, mean, square = (start[name].copy() for name in ("x", "mean", "square"))
+        values = list(start["values"])
+    parts = np.split(x, np.cumsum([*(W.size for W in first), *sizes[1:]])[:-1])  # views
+    weights, biases = [part.reshape(W.shape) for part, W in zip(parts, first, strict=False)], parts[len(first) :]
 
     def forward():
         layers = [inputs]
@@ -233,7 +254,7 @@ def network(
         bid, ask = np.moveaxis(distances.reshape(len(times), len(q), 2), 2, 0)
         return layers, Quotes(times, q, *one_sided(q, bid, ask), horizon)
 
-    for step in range(1, rounds + 1):
+    for step in range(len(values) + 1, rounds + 1):
         layers, quotes = forward()
         value, by_bid, by_ask = gradient(market, quotes, gamma=gamma, phi=phi, alpha=alpha)
         values.append(value)
@@ -243,11 +264,14 @@ def network(
             slopes.append((layer.T @ back, back.sum(0)))
             back = back @ W.T * (1 - layer**2)
         by_weights, by_biases = zip(*slopes[::-1], strict=True)
+        slope = np.concatenate([g.ravel() for g in (*by_weights, *by_biases)])
+        mean += 0.1 * (slope - mean)
+        square += 0.001 * (slope**2 - square)
         size = rate * (1 - 0.9 * (step - 1) / rounds)
-        for x, m, v, g in zip(parameters, mean, square, [*by_weights, *by_biases], strict=True):
-            m += 0.1 * (g - m)
-            v += 0.001 * (g**2 - v)
-            x += size * (m / (1 - 0.9**step)) / (np.sqrt(v / (1 - 0.999**step)) + 1e-8)
+        x += size * (mean / (1 - 0.9**step)) / (np.sqrt(square / (1 - 0.999**step)) + 1e-8)
+        if watch is not None:
+            state = {"x": x.copy(), "mean": mean.copy(), "square": square.copy(), "values": np.array(values)}
+            watch(step, rounds, state)
     _, quotes = forward()
     values.append(gradient(market, quotes, gamma=gamma, phi=phi, alpha=alpha)[0])
-    return Learned(quotes, np.array(values), np.concatenate([x.ravel() for x in parameters]))
+    return Learned(quotes, np.array(values), x)

@@ -12,6 +12,7 @@ from mmlib.stock_loan.tables import RETURNS
 
 _WHOLE = ("utilisation_quantity", "utilisation_value", "flow_turnover", "fee_accrual", "source_accrual", "vwaf",
           "return_to_lendable", "spread_capture", "idle")  # fmt: skip
+_OF_STOCK = ("utilisation_quantity", "utilisation_value", "flow_turnover", "return_to_lendable", "idle")
 
 
 def report(book: Book) -> pd.DataFrame:
@@ -39,9 +40,7 @@ def report(book: Book) -> pd.DataFrame:
 
 def _needs():
     """What each KPI and chapter needs, by the keys of `_lacking`."""
-    kpis = {name: ("loans", "supply") if "utilisation" in name else ("loans",) for name in _WHOLE}
-    kpis |= {name: ("stock",) for name in ("idle",)}
-    kpis |= {name: ("stock", *kpis[name]) for name in ("flow_turnover", "return_to_lendable")}
+    kpis: dict[str, tuple] = {name: ("stock",) if name in _OF_STOCK else ("loans",) for name in _WHOLE}
     kpis |= {
         "fee_accrual": (),
         "source_accrual": (),
@@ -79,8 +78,7 @@ def _lacking(book):
     own = supply["pool_id"].isin(book.pools.loc[book.pools["pool_type"] == "internal", "pool_id"])
     facts = {
         "loans": (loans.empty, "loans: no loan"),
-        "supply": (loans.empty and supply.empty, "loans and inventory: nothing on loan or available"),
-        "stock": (loans.empty and supply.empty, "inventory: nothing on loan or available"),
+        "stock": (loans.empty and supply.empty, "loans and inventory: nothing on loan or available"),
         "ages": ((loans["event"] == "opening").any(), "loans: since when the opening loans have been open"),
         "pools": (loans["pool_id"].isin(unknown).any(), "pools: the kind of pool the loans are from"),
         "recalls": (len(lent), "loans: recalls, of the pools whose kind is not known"),

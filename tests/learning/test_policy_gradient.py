@@ -92,3 +92,14 @@ def test_bad_settings_are_refused_by_name():
         policy_gradient.network(AS, **CHAIN, phi=0.2, rate=0.0)
     with pytest.raises(ValueError, match="one of them; got None and None"):
         policy_gradient.table(AS, **CHAIN)
+
+
+def test_an_interrupted_network_ends_in_the_same_bits():
+    """Continued after 7 of 20 steps of Adam; and what is no state of it is refused."""
+    small, states = dict(horizon=0.1, steps=20, max_inventory=5, phi=0.2, rounds=20, seed=3), []
+    whole = policy_gradient.network(AS, **small, watch=lambda done, todo, state: states.append((done, todo, state)))
+    assert [s[:2] for s in states] == [(n, 20) for n in range(1, 21)]
+    again = policy_gradient.network(AS, **small, start=states[6][2])
+    assert np.array_equal(again.parameters, whole.parameters) and np.array_equal(again.values, whole.values)
+    with pytest.raises(ValueError, match=r"start: x must have shape \(1218,\); got \(3,\)"):
+        policy_gradient.network(AS, **small, start=states[6][2] | {"x": np.zeros(3)})

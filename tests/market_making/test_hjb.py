@@ -417,6 +417,17 @@ def test_the_number_of_explicit_steps_beyond_a_low_wall_is_the_smallest():
         hjb.solve(AS, steps=enough - 1, **options)
 
 
+def test_the_largest_number_of_explicit_steps_that_is_tried_is_tried(monkeypatch):
+    """With that number as the most allowed the message is as exact as ever; with one less it is not."""
+    options = dict(horizon=1.0, max_inventory=3, gamma=0.1, scheme="explicit", steps=50)
+    tried, right = [], hjb._explicit_march
+    monkeypatch.setattr(hjb, "_explicit_march", lambda *a: tried.append(a[3]) or right(*a))
+    for most, about in ((20_000, ""), (0, ""), (-1, "about ")):
+        monkeypatch.setattr(hjb, "MOST_TRIED", most if most > 0 else max(tried) + most)
+        with pytest.raises(ValueError, match=rf"steps must be >= {about}\d+ "):
+            hjb.solve(AS, **options)
+
+
 def test_a_steep_wall_is_solved_implicitly_and_refused_explicitly():
     """A wall of 40 in θ between two inventories makes fills at a rate of 140 exp(60): only implicit steps cope."""
 
@@ -443,6 +454,30 @@ def test_income_alike_at_every_inventory_adds_its_integral_and_moves_no_quote(sc
     integral += {"explicit": 1.5, "implicit": -1.5}.get(scheme, 0.0) * 0.005 * (0.5 - t)
     np.testing.assert_allclose(found.value - plain.value, np.tile(integral[:, None], 7), rtol=0, atol=1e-9)
     np.testing.assert_allclose(found.bid, plain.bid, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("scheme", ["implicit", "crank-nicolson"])
+def test_an_income_of_ten_billion_ends_the_iterations_and_moves_no_quote(scheme):
+    """Alike at every inventory. The value is then 1e10, known to its rounding of 2e-6 alone, far above what iterations
+    settle to without it. In each of 20 steps some tens of roundings, 1e-4, go into the differences that make quotes."""
+    options = dict(horizon=1.0, max_inventory=30, steps=20, gamma=0.1, scheme=scheme)
+    found = hjb.solve(AS, **options, source=lambda t, q: np.full(len(q), 1e10))
+    np.testing.assert_allclose(found.value[0], 1e10, rtol=1e-7)
+    np.testing.assert_allclose(found.bid, hjb.solve(AS, **options).bid, rtol=0, atol=20 * 1e-4)
+
+
+def test_a_running_wall_of_a_hundred_billion_costs_what_the_way_out_takes():
+    """At ±5 and ±6, with fills inwards at the logistic's most of 140 a unit of time: 1e11/140 for each order beyond ±4,
+    to what quotes earn, some tens. Twenty steps forget the wall at the end, 1/(1 + 140/20) of it left by each."""
+
+    def wall(q):
+        return 1e11 * (np.abs(q) >= 5)
+
+    market = TwoSidedMarket(2.0, Logistic(140.0, 3.0, 0.5))
+    options = dict(horizon=1.0, max_inventory=6, steps=20, gamma=0.1, xi=0.0)
+    found = hjb.solve(market, **options, running=wall, terminal=wall)
+    np.testing.assert_allclose(found.value[0, [0, 1, -2, -1]] / (1e11 / 140), [-2, -1, -1, -2], rtol=1e-6)
+    assert np.all(np.abs(found.value[0, 2:-2]) < 1e3)
 
 
 @pytest.mark.parametrize("scheme", ORDERS)

@@ -7,6 +7,8 @@ import subprocess
 import sys
 import time
 from itertools import pairwise, product
+from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -14,7 +16,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.linalg import expm
 
-from mmlib.market_making import Market, Quotes, _cp_sat, cartea_jaimungal, hjb, ticks
+from mmlib.market_making import (
+    Market,
+    Quotes,
+    TwoSidedMarket,
+    _cp_sat,
+    _tick_gain,
+    _tick_program,
+    cartea_jaimungal,
+    hjb,
+    ticks,
+)
+from mmlib.market_making.intensity import Exponential
 
 with_cp_sat = pytest.mark.skipif(
     importlib.util.find_spec("ortools") is None, reason="OR-Tools is not installed (extra csp)"
@@ -25,13 +38,19 @@ TIED = dict(phi=0.2, tick=0.25, horizon=1.0, max_inventory=2, offsets=(0, 3), ob
 SMALL = dict(phi=0.2, tick=0.5, horizon=1.0, max_inventory=1, offsets=(0, 3))
 
 
-def stationary_gain(market, q, bid, ask, phi, lot=1.0):
-    """Gain by the stationary law: the null vector of the generator, by least squares; NaN is not quoted."""
-    m = len(q)
+def stationary_law(market, bid, ask):
+    """The null vector of the generator, by least squares; NaN is not quoted."""
+    m = len(bid)
     up, down = (np.nan_to_num(rate(d)) for rate, d in ((market.bid_rate, bid), (market.ask_rate, ask)))
     generator = np.diag(up[:-1], 1) + np.diag(down[1:], -1)
     generator -= np.diag(generator.sum(1))
-    law = np.linalg.lstsq(np.vstack([generator.T, np.ones(m)]), np.append(np.zeros(m), 1.0), rcond=None)[0]
+    return np.linalg.lstsq(np.vstack([generator.T, np.ones(m)]), np.append(np.zeros(m), 1.0), rcond=None)[0]
+
+
+def stationary_gain(market, q, bid, ask, phi, lot=1.0):
+    """Gain by the stationary law; NaN is not quoted."""
+    up, down = (np.nan_to_num(rate(d)) for rate, d in ((market.bid_rate, bid), (market.ask_rate, ask)))
+    law = stationary_law(market, bid, ask)
     bought = np.nan_to_num(bid) - market.fee - market.impact * (q + 1)
     sold = np.nan_to_num(ask) - market.fee + market.impact * (q - 1)
     return law @ (lot * (up * bought + down * sold) + market.mu * lot * q - phi * (lot * q) ** 2)
@@ -265,13 +284,36 @@ def test_an_ended_effort_returns_the_best_table_so_far_and_says_so():
 
 
 def test_without_or_tools_the_error_names_the_extra(tmp_path, monkeypatch):
-    """Only the rule that needs it asks for it: a package `ortools` that holds nothing comes first on the path."""
+    """Only the rule that needs it asks for it: a package `ortools` without a solver comes first on the path. What it
+    prints is no answer."""
     (tmp_path / "ortools").mkdir()
-    (tmp_path / "ortools" / "__init__.py").touch()
+    (tmp_path / "ortools" / "__init__.py").write_text("print('loaded', flush=True)\n")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ImportError, match=r"mmlib\[csp\]"):
         ticks.solve(MARKET, **TIED)
     assert ticks.solve(MARKET, **{**TIED, "monotone": False}).status == "optimal"
+
+
+def test_the_search_has_one_worker_in_a_process_group_of_its_own(monkeypatch):
+    """More workers would not find the same table twice; and a terminal's Ctrl-C goes to a whole group."""
+    model = MagicMock(OPTIMAL=1, FEASIBLE=2, INFEASIBLE=3)
+    asked = dict(allowed=np.ones((1, 1, 1), bool), monotone=False, cuts=[], start=([0], [0]), floor=0, ceiling=5)
+    assert _cp_sat.maximize(model, **asked, effort=0.25, seed=9)[:3] == ("unknown", None, 5.0)
+    said = model.CpSolver().parameters
+    assert (said.num_workers, said.random_seed, said.max_deterministic_time) == (1, 9, 0.25)
+
+    groups, right = [], subprocess.Popen
+
+    def started(*arguments, **options):
+        child = right(*arguments, **options)
+        groups.append(os.getpgid(child.pid) == child.pid)
+        child.kill()
+        return child
+
+    monkeypatch.setattr(subprocess, "Popen", started)
+    with _cp_sat.Solver() as solver, pytest.raises(RuntimeError, match="ended before it answered"):
+        solver.maximize()
+    assert groups == [True]
 
 
 @pytest.mark.parametrize(
@@ -597,3 +639,141 @@ def test_the_search_ends_with_the_process_that_asked_for_it(blow):
 def test_a_search_that_dies_is_reported():
     with _cp_sat.Solver() as solver, pytest.raises(RuntimeError, match="ended before it answered"):
         solver.maximize(no_such_argument=1)
+
+
+class Asked:
+    """In the place of the solver: keeps what it is asked, and answers as it is told."""
+
+    def __init__(self, *answer):
+        self.answer = answer
+
+    def maximize(self, **request):
+        self.request = request
+        return self.answer
+
+
+@pytest.mark.parametrize(("value", "bound"), [(3.0, 5.0), (-2.0, 1.0), (-7.0, -4.0)])
+def test_pairs_of_no_table_that_the_cuts_let_reach_the_best_known_are_left_out(value, bound):
+    """By writing out all tables: a pair stays if under each cut alone some table with it reaches `value`. Gains below 0
+    count too. The integers that are asked for hold every gain from `value` to `bound`, and each cut, rounded up."""
+    rng = np.random.default_rng(5)
+    dropped = 0
+    for _ in range(20):
+        allowed = rng.random((3, 2, 2)) < 0.8
+        allowed[:, 0, 1] = True
+        cuts = [
+            (value - float(rng.integers(0, 9)), np.where(allowed, rng.integers(-5, 6, allowed.shape), -np.inf))
+            for _ in range(2)
+        ]
+        solver = Asked("optimal", ([0, 0, 0], [1, 1, 1]), 5e8, 0.25)
+        choices = SimpleNamespace(allowed=allowed)
+        table, limit, spent = _tick_gain._propose(solver, choices, cuts, None, value, bound, True, 1.0, 0)
+        tables = [[*map(tuple, t)] for t in product(*(np.argwhere(level) for level in allowed))]
+        kept = np.zeros(allowed.shape, bool)
+        for q, b, a in np.argwhere(allowed):
+            reach = [max(g + sum(c[i][t[i]] for i in range(3)) for t in tables if t[q] == (b, a)) for g, c in cuts]
+            kept[q, b, a] = min(reach) >= value
+        np.testing.assert_array_equal(solver.request["allowed"], kept)
+        dropped += (allowed & ~kept).sum()
+        unit = 1e9 / max(abs(value), abs(bound))
+        assert value * unit - 3 <= solver.request["floor"] <= value * unit
+        assert bound * unit <= solver.request["ceiling"] <= bound * unit + 3
+        for (g, c), (whole, worth) in zip(cuts, solver.request["cuts"], strict=True):
+            for ours, theirs in ((g, whole), (c[allowed], worth[allowed])):
+                assert np.all((theirs >= ours * unit) & (theirs < ours * unit + 1) & (theirs == np.floor(theirs)))
+        assert limit == pytest.approx(5e8 / unit)
+        assert spent == 0.25
+        assert [side.tolist() for side in table] == [[0, 0, 0], [1, 1, 1]]
+        # proposals that only look for a good table leave every pair in, and any gain
+        _tick_gain._propose(solver, choices, cuts, None, value, bound, False, 1.0, 0)
+        np.testing.assert_array_equal(solver.request["allowed"], allowed)
+        assert solver.request["floor"] < -1e15 and solver.request["ceiling"] > 1e15
+        # none is left: the best known is the best; not known: nothing new
+        for status, end in (("infeasible", value), ("unknown", bound)):
+            solver.answer = (status, None, 0.0, 0.5)
+            assert _tick_gain._propose(solver, choices, cuts, None, value, bound, True, 1.0, 0) == (None, end, 0.5)
+    assert dropped > 40
+
+
+@pytest.mark.parametrize("fast", ["bid", "ask"])
+def test_to_a_horizon_one_side_may_be_a_thousand_times_faster(fast):
+    """One distance, or none: by SciPy's exponential of the tables returned, each another than the one before. In steps
+    of the slow side's time a series would not converge: the noise would cost 2e-9, and look like changes."""
+    slow, quick = Exponential(0.7, 1.5), Exponential(700.0, 1.5)
+    market = TwoSidedMarket(2.0, *((quick, slow) if fast == "bid" else (slow, quick)))
+    problem = dict(phi=0.2, tick=0.4, horizon=0.3, max_inventory=3, offsets=(2, 2))
+    found = ticks.solve(market, **problem, objective="finite")
+    assert penalised(market, found.quotes, 0.2) == pytest.approx(found.value, rel=1e-12)
+    rows = np.nan_to_num(np.hstack([found.quotes.bid, found.quotes.ask]), nan=-1.0)
+    assert np.all(np.any(np.diff(rows, axis=0) != 0, axis=1))
+
+
+def test_to_a_horizon_the_gap_is_a_hundredth_of_a_billionth_of_the_largest_reward():
+    """Penalty 1000·3² a unit of time; each side earns most half a price unit away, 70 exp(−0.75), or one, 140 exp(−1.5)
+    (less). The gap is a difference of numbers below 100, so known to 2e-14; it is 1.8e-8."""
+    found = ticks.solve(MARKET, phi=1000.0, tick=0.5, horizon=0.2, max_inventory=3, offsets=(0, 3), objective="finite")
+    assert found.gap == pytest.approx(0.2 * 1e-11 * (9000 + 2 * 70 * np.exp(-0.75)), rel=1e-5)
+
+
+def test_bounds_leave_one_part_in_a_trillion_for_rounding(monkeypatch):
+    """By policy iteration, and where CP-SAT is asked and finds nothing. A double at 1 is known to 2e-16."""
+    monkeypatch.setattr(_cp_sat.Solver, "maximize", lambda self, **request: ("unknown", None, 0.0, 1.0))
+    free, asked = (ticks.solve(MARKET, **TIED | {"monotone": monotone}) for monotone in (False, True))
+    assert asked.status == "feasible"
+    for found in (free, asked):
+        assert found.bound / free.value - 1 == pytest.approx(1e-12, abs=1e-15)
+
+
+def test_the_seed_is_nought_unless_it_is_said(monkeypatch):
+    """What CP-SAT is asked with and without it."""
+    seeds = []
+
+    def asked(self, **request):
+        seeds.append(request["seed"])
+        return "unknown", None, 0.0, 1.0
+
+    monkeypatch.setattr(_cp_sat.Solver, "maximize", asked)
+    ticks.solve(MARKET, **TIED)
+    ticks.solve(MARKET, **TIED, seed=7)
+    assert seeds == [0, 7]
+
+
+def test_bounds_of_the_stationary_law_and_cuts_hold_for_every_table_as_good():
+    """All 400 tables of three inventories, each with the null vector of its generator. The law of every table that
+    earns a gain lies within the bounds for that gain, and no cut is below what such a table earns. Of the best table's
+    gain less 1e-4 that table alone is as good: the second best earns 0.3 less. A price x on the gain bounds its law by
+    x·1e-4 on either side, once x is dear enough; the least price is 0.01 pi/1e-4, to 1e-9 of the gain, and is."""
+    q, distance, choices, _ = _tick_program.problem(MARKET, 0.2, 0.1, 1, (5, 8), 1.0, "tick", None, None, None, None)
+    distance = np.append(distance, np.nan)
+    tables = [((b0, b1, 4), (4, a1, a2)) for b0, b1, a1, a2 in product(range(4), range(5), range(5), range(4))]
+    quoted = [(distance[[*bid]], distance[[*ask]]) for bid, ask in tables]
+    laws = np.array([stationary_law(MARKET, *sides) for sides in quoted])
+    gains = np.array([stationary_gain(MARKET, q, *sides, 0.2) for sides in quoted])
+    table, best = _tick_gain.howard(choices, tuple(map(np.array, tables[0])))
+    ordered = np.sort(gains)[::-1]
+    assert best == pytest.approx(ordered[0], rel=1e-12) and ordered[0] - ordered[1] > 0.3
+    for less, number in ((1e-4, 1), (best - ordered[19] + 1e-9, 20), (best - ordered[199] + 1e-9, 200)):
+        low, high = _tick_gain._occupation_bounds(choices, table, best - less, best)
+        good = gains >= best - less
+        assert good.sum() >= number
+        assert np.all(low <= laws[good].min(0)) and np.all(laws[good].max(0) <= high)
+        if number == 1:
+            assert good.sum() == 1
+            np.testing.assert_allclose([low, high], np.outer([0.99, 1.01], laws[good][0]), rtol=1e-5)
+        for i in np.flatnonzero(good)[:: 1 + number // 10]:
+            gain, worth = _tick_gain._cut(choices, tuple(map(np.array, tables[i])), low, high)
+            assert gain == pytest.approx(gains[i], rel=1e-12)
+            assert np.all(worth[~choices.allowed] == -np.inf)
+            tops = np.array([gain + sum(worth[k, bid[k], ask[k]] for k in range(3)) for bid, ask in tables])
+            assert tops[i] == pytest.approx(gain, rel=1e-12)
+            assert np.all(tops[good] >= gains[good] - 1e-9)
+
+
+def test_monotone_is_what_the_rule_says():
+    rng = np.random.default_rng(2)
+    found = []
+    for _ in range(300):
+        bid, ask = rng.integers(0, 3, (2, 3))
+        found.append(_tick_gain.is_monotone((bid, ask)))
+        assert found[-1] == keeps(bid.tolist(), ask.tolist(), range(3), 0, monotone=True)
+    assert 10 < sum(found) < 290

@@ -1,5 +1,8 @@
 """The generated book: what the module says about it, measured from its tables alone."""
 
+import inspect
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -19,6 +22,13 @@ def test_the_shipped_sample_is_the_generators_output_to_the_byte(tmp_path):
     for name in [*COLUMNS, "rows"]:
         shipped = (sources.Path(sources.SAMPLE) / f"{name}.csv").read_bytes()
         assert (tmp_path / f"{name}.csv").read_bytes() == shipped, name
+
+
+def test_the_defaults_are_those_of_the_line_in_the_text():
+    line = re.search(r"desk\.book\((.*?)\)", desk.__doc__)[1]
+    given = dict(part.split("=") for part in line.split(", "))
+    defaults = inspect.signature(desk.book).parameters
+    assert given == {name: str(defaults[name].default) for name in ("securities", "days", "clients", "seed")}
 
 
 def test_another_seed_gives_another_book():
@@ -163,6 +173,15 @@ def test_what_is_above_a_limit_comes_from_other_pools_first():
     quantity, back = limits.enforce(one, one + 1, one + 100, one + 1)
     assert list(quantity) == [100]
     assert list(ledger["balance"] - back) == [100, 600]
+
+
+def test_nothing_may_be_borrowed_from_a_pool_that_stays_above_its_limit():
+    """900 of 1,000 shares from a pool limited to three quarters, in a loan that has had its event of the day."""
+    ledger = _ledger([100, 900], [1, 0], [0, 1])
+    limits = _desk_limits.Limits(ledger, np.zeros(0, dtype=np.int64), np.array([[True, True]]), np.array([0.75, 1.0]))
+    nothing = np.zeros(0, dtype=np.int64)
+    loans, part = limits.over(nothing, nothing)
+    assert (len(loans), len(part), limits.headroom[0][0]) == (0, 0, 0)
 
 
 def test_the_newest_loans_go_first_and_one_that_had_a_partial_return_goes_whole():

@@ -132,8 +132,10 @@ def test_two_exports_are_enough_and_what_they_do_not_say_is_listed(export, tmp_p
     done = run(export, "-o", tmp_path / "report")
     assert (done.exit_code, done.stderr) == (0, "")
     page = _Page((tmp_path / "report" / "report.html").read_text(encoding="utf-8"))
-    assert "Not known from these files" in page.text
-    assert "fee_weighted_idle" in page.text
+    numbers = pd.read_csv(tmp_path / "report" / "kpis.csv", index_col=["group", "name"]).loc[("book", "all")]
+    unknown = re.search(r"Not known from these files: ([\w, ]+)\.", page.text)[1].split(", ")
+    assert unknown == sorted(numbers.index[numbers.isna()])
+    assert "fee_weighted_idle" in unknown
     assert len(page.images) == 5
     found = tickets.read(tmp_path / "report" / "tickets.csv")
     assert set(found["pool_id"]) <= {"POOL"}

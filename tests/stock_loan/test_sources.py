@@ -57,6 +57,29 @@ def test_parquet_is_not_written_over_what_is_there(book, tmp_path):
         sources.write_parquet(book, tmp_path)
 
 
+def test_parquet_is_written_into_an_empty_folder(book, tmp_path):
+    sources.write_parquet(book, tmp_path)
+    assert len(sources.open(f"parquet:{tmp_path}").loans) == len(book.loans)
+
+
+def test_rows_of_a_table_that_is_none_of_ours_are_not_counted(book, tmp_path):
+    sources.write_csv(book, tmp_path)
+    with (tmp_path / "rows.csv").open("a") as file:
+        file.write("notes_of_the_desk,3\n")
+    same(book, sources.open(tmp_path))
+
+
+def test_a_bad_cell_is_named_by_its_line_of_the_file(book, tmp_path):
+    """The header is line 1."""
+    sources.write_csv(book, tmp_path)
+    lines = (tmp_path / "closes.csv").read_text().splitlines(keepends=True)
+    cells = lines[6].split(",")
+    lines[6] = ",".join([*cells[:2], "-1", *cells[3:]])
+    (tmp_path / "closes.csv").write_text("".join(lines))
+    with pytest.raises(TableError, match=r"closes\.csv.*close.*line 7\b"):
+        sources.open(tmp_path)
+
+
 def test_a_desks_two_files_load_and_balances_are_carried_over_the_days_between(tmp_path):
     """By hand: 1,000 from Thursday, 2,000 from Friday over the weekend and Monday (no row), 600 after Tuesday's return,
     which is first in, first out; the accruals are q · p · fee/10⁴ · days/360 with Friday counting three days."""

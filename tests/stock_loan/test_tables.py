@@ -319,3 +319,45 @@ def test_balances_are_carried_to_the_day_asked_for():
     assert list(tables.as_of(frame, "2025-01-05", ["client_id"])["net_debit"]) == [1.0, 2.0]
     assert tables.as_of(frame, "2025-01-06", ["client_id"]).set_index("client_id")["net_debit"].to_dict() == {
         "A": 3.0, "B": 2.0}  # fmt: skip
+
+
+#: Smallest and largest value of each column of numbers, and its step, the last decimal or one.
+EDGES = {
+    "securities": {"round_lot": (1, None, 1), "average_daily_volume": (0, None, 1)},
+    "closes": {"close": (0.0001, 1e7, 1e-4), "indicative_fee": (0, 200_000, 0.01)},
+    "rates": {"benchmark_rate": (-1000, 20_000, 0.01), "funding_rate": (-1000, 20_000, 0.01)},
+    "clients": {"markup": (0, 200_000, 0.01), "credit_limit": (0, None, None), "risk_weight": (0, 12.5, None)},
+    "debits": {"net_debit": (0, None, None)},
+    "pools": {"merit": (1, None, 1), "concentration_limit": (0.0001, 1, None)},
+    "inventory": {"quantity_available": (0, None, 1), "borrow_fee": (0, 200_000, 0.01)},
+    "positions": {"quantity": (0, None, 1)},
+    "loans": {"quantity": (0, None, 1), "loan_fee": (0, 200_000, 0.01), "borrow_fee": (0, 200_000, 0.01),
+              "rebate_rate": (-200_000, 20_000, 0.01)},
+    "locates": {"quantity_requested": (1, None, 1), "quantity_approved": (0, None, 1), "quantity_shorted": (0, None, 1),
+                "quantity_settled": (0, None, 1), "loan_fee": (0, 200_000, 0.01)},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("table", "column"), [(table, column) for table in EDGES for column in EDGES[table]])
+def test_the_edges_of_every_range_are_in_and_the_next_value_is_not(table, column):
+    """A column alone. A ten-thousandth of the last decimal is the rounding of a file's number, more is a decimal."""
+    rule, (low, high, step) = COLUMNS[table][column], EDGES[table][column]
+
+    def fits(value):
+        found = pd.Series([value]).astype(str(rule.dtype))
+        return all(check(found).check_passed for check in rule.checks)
+
+    beyond = 1e-9 if step is None else step
+    assert fits(low) and not fits(low - beyond)
+    if high is None:
+        assert fits(10**15) and (str(rule.dtype) == "int64" or not fits(np.inf))
+    else:
+        assert fits(high) and not fits(high + beyond)
+    if step not in (None, 1):
+        for of_a_step, inside in ((0, True), (0.99e-4, True), (1.005e-4, False), (0.5, False), (0.1, False)):
+            assert fits(10 + of_a_step * step) == fits(10 - of_a_step * step) == inside
+
+
+def test_no_column_of_numbers_is_without_its_range():
+    numbers = {(t, c) for t in COLUMNS for c in COLUMNS[t] if str(COLUMNS[t][c].dtype) in ("int64", "float64")}
+    assert numbers == {(table, column) for table in EDGES for column in EDGES[table]}

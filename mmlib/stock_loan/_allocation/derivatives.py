@@ -94,7 +94,7 @@ class Derivatives:
         small = self.small = 1e-7 * np.abs(program.gain).max(initial=1.0)
         used = x > 1e-7 * np.maximum(program.upper, 1)
         full = used & program.capped & (x >= program.upper * (1 - 1e-7))
-        zero = (~used | (self.reduced < -small)) & ~(full & (self.reduced >= -small))
+        zero = ~used | (self.reduced < -small)
         spent = program.use(x)
         tight = program.A @ x >= program.b - 1e-7 * np.maximum(np.abs(program.b), 1)
         coupled = (spent >= program.limit - 1e-7 * np.maximum(program.limit, 1)) | (self.pi > small)
@@ -162,10 +162,9 @@ class Derivatives:
         program, m = self.program, len(self.program.b)
         coupled = np.flatnonzero(self.tight[m:] & ~self.dead)
         touched = np.bincount(program.security[program.W[coupled].indices], minlength=program.size) > 0
-        served, best = np.zeros(m + 1), np.full(m + 1, -np.inf)
-        np.add.at(served, program.demand_row, self.low < 0)
+        best = np.full(m + 1, -np.inf)
         np.maximum.at(best, program.demand_row, self.reduced)
-        clear = (self.y > self.small) | ((served[:m] == 0) & (best[:m] < -self.small))
+        clear = (self.y > self.small) | (best[:m] < -self.small)
         asked = touched[program.row_security] & (~clear | (not self.unique))
         return np.append(asked & (program.kind == "demand"), False)
 
