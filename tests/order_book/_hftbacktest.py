@@ -3,7 +3,7 @@
     .venv-hftbacktest/bin/python tests/order_book/_hftbacktest.py FOLDER
 
 FOLDER has the rows of `replay.FEED` in feed.npy and runs.json, a list of settings. For the i-th it gets i.npz: the
-strategy's position at each decision (lots), the number of trades, the cash (ticks × lots) and the seconds of processor taken.
+strategy's position at each decision (lots), the number of trades, the cash (ticks × lots), the seconds of processor.
 """
 
 import json
