@@ -6,6 +6,7 @@ import math
 import os
 import pickle
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -62,12 +63,12 @@ def test_a_policy_is_its_layers_written_out():
 
 
 def test_quotes_come_back_bit_by_bit(tmp_path):
-    quotes = glft.quotes(AS, gamma=0.1, **CHAIN)
+    quotes = replace(glft.quotes(AS, gamma=0.1, **CHAIN), size=100.0)
     saved.write(tmp_path / "quotes.npz", saved.pack_quotes(quotes, AS))
     other = saved.unpack_quotes(tmp_path / "quotes.npz", AS)
     for name in ("times", "inventory", "bid", "ask"):
         assert np.array_equal(getattr(quotes, name), getattr(other, name), equal_nan=True)
-    assert other.horizon == quotes.horizon
+    assert (other.horizon, other.size) == (quotes.horizon, 100)
     with pytest.raises(ValueError, match=r"must be of this market, .*'k': 1.0.* it is of .*'k': 1.5"):
         saved.unpack_quotes(tmp_path / "quotes.npz", Market(2.0, 140.0, 1.0))
 
