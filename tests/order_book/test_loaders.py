@@ -176,7 +176,8 @@ def mutated(data, rng):
         elif how == 2:
             data[at:at] = bytes(rng.integers(0, 256, rng.integers(1, 10), dtype=np.uint8))
         else:
-            data = data[:at] or bytearray(b"x")
+            data = data[:at]
+        data = data or bytearray(b"x")
     return bytes(data)
 
 
