@@ -200,3 +200,25 @@ def test_ppos_policy_is_judged_as_the_evaluator_does(reward):
     value = evaluate.penalised(AS, environment.quotes(env, ppo.load("policy.npz", env)), 0.2)
     assert rows(text)["learned"][2] == pytest.approx(value, abs=5.1e-5)
     assert "the best quotes in the box 0 to 1.5 lose" in text
+
+
+@pytest.mark.deep
+@pytest.mark.skipif(ABSENT, reason="Stable-Baselines3 is not installed (extra deep)")
+@pytest.mark.filterwarnings("ignore")
+def test_ppo_learns_from_recorded_books_and_stable_baselines_accepts_them():
+    """The shipped hour in two parts, two rollouts: the file is a policy of that environment, judged on the second."""
+    from stable_baselines3.common.env_checker import check_env
+
+    options = ["-p", "parts", 2, "-p", "decide", 60, "--timesteps", 1600, "--algorithm", "ppo"]
+    text = printed("train", "book_environment", *PAIR, *options)
+    (score,) = re.findall(r"^learned +(\S+)", text, re.MULTILINE)
+    policy = ppo.load("policy.npz")
+    rules = policy.about["environment"]
+    feed = replay.feed(lobster.read(lobster.SAMPLE), 0.01, 1)
+    days = book_environment.parts(feed, float(feed["ts"][-1] - feed["ts"][0]) / 2e9 * (1 - 1e-9), lot=1)[:2]
+    box = dict(low=rules["low"][0], high=rules["high"][0], scale=rules["scale"])
+    grid = {name: rules[name] for name in ("tick", "lot", "order_size", "horizon", "steps", "max_inventory")}
+    env = book_environment.BookEnv(days, **grid, **box, latency=1_000_000)
+    check_env(env)
+    table = book_environment.quotes(env, ppo.load("policy.npz", env))
+    assert float(score) == pytest.approx(book_environment.episode(env, table, 1).score, abs=0.051)

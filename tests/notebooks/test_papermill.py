@@ -18,7 +18,7 @@ NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 CHAPTERS = sorted(str(path.relative_to(NOTEBOOKS).with_suffix("")) for path in NOTEBOOKS.glob("[!.]*/[!.]*.ipynb"))
 
 OTHER = {
-    "learning/book_environment": {"decide": 0.2, "days": 8, "train": 3, "validate": 2, "rounds": 8, "seed": 8},
+    "learning/book_environment": {"length": 300.0, "days": 8, "train": 3, "validate": 2, "rounds": 8, "seed": 8},
     "learning/environment": {"phi": 0.4, "steps": 150, "max_inventory": 12, "episodes": 3000, "seed": 8},
     "learning/glass_box": {"high": 4.0, "rate_up": 4.0, "steps": 150, "max_inventory": 12},
     "learning/policy_gradient": {"phi": 0.4, "steps": 150, "max_inventory": 12, "rounds": 40},
