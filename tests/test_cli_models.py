@@ -265,8 +265,8 @@ def test_the_commands_of_the_readme_run(monkeypatch, tmp_path):
     """As written, from a copy of the folder they name."""
     (tmp_path / "data").symlink_to(ROOT / "data")
     text = (ROOT / "README.md").read_text()
-    lines = re.findall(r"^\.venv/bin/mmlib ((?:simulate|backtest) .*)$", text, re.MULTILINE)
-    assert {line.split()[0] for line in lines} == {"simulate", "backtest"}
+    lines = re.findall(r"^\.venv/bin/mmlib ((?:simulate|backtest|train) .*)$", text, re.MULTILINE)
+    assert {line.split()[0] for line in lines} == {"simulate", "backtest", "train"}
     assert len(lines) >= 3
     for line in lines:
         printed(*shlex.split(line, comments=True))

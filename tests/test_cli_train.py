@@ -11,13 +11,15 @@ from typer.testing import CliRunner
 
 from mmlib import cli
 from mmlib.cli import learners
-from mmlib.learning import environment, glass_box, policy_gradient, ppo, saved
+from mmlib.learning import book_environment, environment, glass_box, policy_gradient, ppo, saved
 from mmlib.market_making import Market, evaluate
+from mmlib.order_book import lobster, replay
 
 AS = Market(2.0, 140.0, 1.5)
 SMALL = dict(horizon=0.1, steps=20, max_inventory=4)
 OPTIONS = [part for name, value in SMALL.items() for part in ("-p", name, value)]
 GRADIENT = ["train", "environment", "--algorithm", "gradient", "--timesteps", 20, *OPTIONS]
+PAIR = ["--lobster", lobster.SAMPLE, lobster.SAMPLE]
 ABSENT = importlib.util.find_spec("stable_baselines3") is None
 
 
@@ -89,6 +91,23 @@ def test_the_glass_box_is_the_strategys(tmp_path):
     assert found["learned"][0] >= found["best pair of gammas"][0] >= 0
 
 
+def test_what_was_learned_from_books_is_tested_on_the_part_after_them():
+    """Two parts of half an hour, one round. The scores are those of the replay on the second part, by the library."""
+    text = printed("train", "book_environment", *PAIR, "-p", "parts", 2, "--timesteps", 1, "--fee", "-0.2")
+    lines = [re.split(r"\s{2,}", line.strip()) for line in text.splitlines()]
+    (learned,) = (line[1:] for line in lines if line[0] == "learned")
+    table = saved.unpack_quotes("policy.npz")
+    feed = replay.feed(lobster.read(lobster.SAMPLE), 0.01, 1)
+    days = book_environment.parts(feed, float(feed["ts"][-1] - feed["ts"][0]) / 2e9 * (1 - 1e-9), lot=1)[:2]
+    grid = dict(tick=0.01, lot=1, order_size=table.size, horizon=table.horizon, steps=1798, max_inventory=5)
+    env = book_environment.BookEnv(days, **grid, latency=1_000_000, maker_fee=-0.2e-4)
+    back, front = (book_environment.episode(env, table, 1, queue) for queue in ("back", "front"))
+    scores = [back.score, front.score, book_environment.episode(env, table, 0).score]
+    assert [float(x) for x in learned[:3]] == pytest.approx(scores, abs=0.051)
+    assert int(learned[3]) == back.fills > 50
+    assert "one part is one sample" in text and "2 parts of 1800 s" in text
+
+
 @pytest.mark.parametrize("command", [GRADIENT, ["train", "glass_box", "--timesteps", 5 * 64_000, *OPTIONS]])
 def test_an_interrupted_training_goes_on_to_the_same_policy(command, monkeypatch):
     """Interrupted after its third step; the same command continues at the fourth, and ends in the same bytes."""
@@ -145,6 +164,16 @@ def test_a_state_that_is_none_is_refused():
         (["environment", "--algorithm", "gradient", "-p", "high", "1"], "reward and high are parameters of ppo"),
         (["glass_box", "-p", "rate_up", "-1"], "generator must be >= 0 off its diagonal"),
         (["glass_box", "-p", "low", "0"], "sigma must be > 0"),
+        (["book_environment"], "book_environment needs --lobster or --binance, and no other ENV takes them"),
+        (["environment", *PAIR], "book_environment needs --lobster or --binance, and no other ENV takes them"),
+        (["environment", "--fee", "1"], "--fee is for data: give --lobster or --binance"),
+        (["book_environment", "--lobster", "a", "b"], "no file at a"),
+        (["book_environment", *PAIR, "--algorithm", "gradient"], "--algorithm must be one of es, ppo for book_env"),
+        (["book_environment", *PAIR, "--queue", "orders"], "queue must be back, power or front: the parts of a day"),
+        (["book_environment", *PAIR, "--queue", "side"], "queue must be one of"),
+        (["book_environment", *PAIR, "-p", "parts", "1"], "parts must be an integer and >= 2"),
+        (["book_environment", *PAIR, "-p", "decide", "300"], "decide must be at most a third of a part's 600 s"),
+        (["book_environment", *PAIR, "-p", "decide", "0"], "decide must be > 0"),
         ([], "Missing argument 'ENV'"),
     ],
 )
@@ -171,3 +200,25 @@ def test_ppos_policy_is_judged_as_the_evaluator_does(reward):
     value = evaluate.penalised(AS, environment.quotes(env, ppo.load("policy.npz", env)), 0.2)
     assert rows(text)["learned"][2] == pytest.approx(value, abs=5.1e-5)
     assert "the best quotes in the box 0 to 1.5 lose" in text
+
+
+@pytest.mark.deep
+@pytest.mark.skipif(ABSENT, reason="Stable-Baselines3 is not installed (extra deep)")
+@pytest.mark.filterwarnings("ignore")
+def test_ppo_learns_from_recorded_books_and_stable_baselines_accepts_them():
+    """The shipped hour in two parts, two rollouts: the file is a policy of that environment, judged on the second."""
+    from stable_baselines3.common.env_checker import check_env
+
+    options = ["-p", "parts", 2, "-p", "decide", 60, "--timesteps", 1600, "--algorithm", "ppo"]
+    text = printed("train", "book_environment", *PAIR, *options)
+    (score,) = re.findall(r"^learned +(\S+)", text, re.MULTILINE)
+    policy = ppo.load("policy.npz")
+    rules = policy.about["environment"]
+    feed = replay.feed(lobster.read(lobster.SAMPLE), 0.01, 1)
+    days = book_environment.parts(feed, float(feed["ts"][-1] - feed["ts"][0]) / 2e9 * (1 - 1e-9), lot=1)[:2]
+    box = dict(low=rules["low"][0], high=rules["high"][0], scale=rules["scale"])
+    grid = {name: rules[name] for name in ("tick", "lot", "order_size", "horizon", "steps", "max_inventory")}
+    env = book_environment.BookEnv(days, **grid, **box, latency=1_000_000)
+    check_env(env)
+    table = book_environment.quotes(env, ppo.load("policy.npz", env))
+    assert float(score) == pytest.approx(book_environment.episode(env, table, 1).score, abs=0.051)

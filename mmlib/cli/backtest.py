@@ -1,7 +1,7 @@
 """`mmlib backtest`: models side by side, on a recorded order book or, without one, in the model."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -9,24 +9,33 @@ from mmlib.cli import files, models
 from mmlib.cli.ending import by_signal, computing, refuse, unbroken
 from mmlib.cli.simulate import Pairs, Paths, Plot, Seed, picture
 
+Lobster = Annotated[
+    tuple[str, str] | None,
+    typer.Option(metavar="MSG BOOK", help="A pair of LOBSTER's files (of one zip: give it twice)."),
+]
+Binance = Annotated[
+    str | None, typer.Option(metavar="PATH", help="A capture of Binance's streams, or a folder of them.")
+]
+Symbol = Annotated[str, typer.Option(help="Of the one file of the folder whose name has it.")]
+Step = Annotated[float | None, typer.Option(help="Step of prices; by default the largest that fits.")]
+Lot = Annotated[float | None, typer.Option(help="Step of sizes; by default the largest that fits.")]
+Latency = Annotated[float, typer.Option(min=0, help="Of data, requests and responses each, ms.")]
+Queue = Annotated[str, typer.Option(help="Place in the queue: back, power, front; orders with LOBSTER.")]
+Fee = Annotated[float, typer.Option(help="Of a maker, bp of the value; negative for a rebate.")]
+
 
 def backtest(
     context: typer.Context,
     model: Annotated[list[str], typer.Argument(metavar="MODEL...", help=models.LISTED)],
     parameter: Pairs = None,
-    lobster: Annotated[
-        tuple[str, str] | None,
-        typer.Option(metavar="MSG BOOK", help="A pair of LOBSTER's files (of one zip: give it twice)."),
-    ] = None,
-    binance: Annotated[
-        str | None, typer.Option(metavar="PATH", help="A capture of Binance's streams, or a folder of them.")
-    ] = None,
-    symbol: Annotated[str, typer.Option(help="Of the one file of the folder whose name has it.")] = "",
-    tick: Annotated[float | None, typer.Option(help="Step of prices; by default the largest that fits.")] = None,
-    lot: Annotated[float | None, typer.Option(help="Step of sizes; by default the largest that fits.")] = None,
-    latency: Annotated[float, typer.Option(min=0, help="Of data, requests and responses each, ms.")] = 1.0,
-    queue: Annotated[str, typer.Option(help="Place in the queue: back, power, front; orders with LOBSTER.")] = "back",
-    fee: Annotated[float, typer.Option(help="Of a maker, bp of the value; negative for a rebate.")] = 0.0,
+    lobster: Lobster = None,
+    binance: Binance = None,
+    symbol: Symbol = "",
+    tick: Step = None,
+    lot: Lot = None,
+    latency: Latency = 1.0,
+    queue: Queue = "back",
+    fee: Fee = 0.0,
     taker_fee: Annotated[float, typer.Option(help="Of a taker, bp of the value.")] = 0.0,
     paths: Paths = 100_000,
     seed: Seed = 42,
@@ -40,8 +49,10 @@ def backtest(
     """
     data = lobster is not None or binance is not None
     given = models.checked(model, parameter or [], {"size": 0.0} if data else {})
-    _refuse_mixtures(context, data, lobster, binance, symbol, given)
-    capture = _capture(binance, symbol)
+    refuse_mixtures(context, lobster, binance, symbol)
+    if data and (unknown := [name for name in ("mu", "impact", "fee") if name in given]):
+        refuse(f"{unknown[0]} is a parameter of the model market; fees on data are --fee and --taker-fee")
+    found_at = capture(binance, symbol)
     target = plot and picture(plot)
     with by_signal():
         with computing():
@@ -49,7 +60,7 @@ def backtest(
 
             if data:
                 rules = league.rules(tick, lot, latency, queue, fee, taker_fee)
-                found = league.on_data(model, given, lobster, capture, rules)
+                found = league.on_data(model, given, lobster, found_at, rules)
             else:
                 found = league.in_the_model(model, given, paths, seed)
         if target:
@@ -66,23 +77,22 @@ def backtest(
         typer.echo(f"written: {plot}")
 
 
-def _refuse_mixtures(context, data, lobster, binance, symbol, given):
+def refuse_mixtures(context: typer.Context, lobster: tuple[str, str] | None, binance: str | None, symbol: str) -> None:
+    """Refuse two sources of data, options of data without any, and files that are not there."""
     if lobster is not None and binance is not None:
         refuse("give one of --lobster and --binance")
     if symbol and (binance is None or not Path(binance).is_dir()):
         refuse("--symbol chooses a file of the folder that --binance names")
     for name in ("tick", "lot", "latency", "queue", "fee", "taker_fee"):
         source = context.get_parameter_source(name)
-        if not data and source is not None and source.name == "COMMANDLINE":
+        if lobster is binance is None and source is not None and source.name == "COMMANDLINE":
             refuse(f"--{name.replace('_', '-')} is for data: give --lobster or --binance")
-    if data and (unknown := [name for name in ("mu", "impact", "fee") if name in given]):
-        refuse(f"{unknown[0]} is a parameter of the model market; fees on data are --fee and --taker-fee")
     for path in lobster or ():
         if not Path(path).is_file():
             refuse(f"no file at {path}")
 
 
-def _capture(path, symbol):
+def capture(path: str | None, symbol: str) -> Any:
     """The capture that `path` is, or that is alone in having the symbol in its name."""
     if path is None or Path(path).is_file():
         return path

@@ -120,13 +120,13 @@ def on_data(names: list[str], given: dict[str, Any], pair: tuple[str, str] | Non
         raise ValueError("events must have a trade at least; they have none")
     size = positive("size", given.get("size", max(round(float(np.median(sizes)) / lot), 1) * lot), "units of an order")
     start, end = sources.period(events)
-    market = _calibrated(events, given, tick, start, end)
+    market = calibrated(events, given, tick, start, end)
     quotes = {name: models.quotes(name, market, given, end - start) for name in names}
     feed = replay.feed(events, tick, lot, orders=how.queue == "orders")
-    room = _room(feed, how.latency)
+    space = room(feed, how.latency)
     rows, paths, profits = [], {}, {}
     for name, quote in quotes.items():
-        state = replay.start(feed, lot=lot, order_size=size, step=STEP, latency=how.latency, queue=how.queue, **room)
+        state = replay.start(feed, lot=lot, order_size=size, step=STEP, latency=how.latency, queue=how.queue, **space)
         replay.run(feed, state, *replay.quoter(dataclasses.replace(quote, size=size), tick))
         paid = replay.pay(feed, state, tick=tick, maker_fee=how.maker_fee, taker_fee=how.taker_fee)
         curve = paid.curve[paid.curve["mid"].notna()]
@@ -139,7 +139,7 @@ def on_data(names: list[str], given: dict[str, Any], pair: tuple[str, str] | Non
     return League(title, table({"": names} | columns), paths, profits, "time, s", "profit of a minute")
 
 
-def _calibrated(events, given, tick, start, end):
+def calibrated(events: DataFrame, given: dict[str, Any], tick: float, start: float, end: float) -> Any:
     """The market with the parameters that were given, the others from the events."""
     from mmlib.market_making import Market
     from mmlib.order_book import calibrate
@@ -158,7 +158,7 @@ def _calibrated(events, given, tick, start, end):
     return dataclasses.replace(found, **known)
 
 
-def _room(feed, latency):
+def room(feed: np.ndarray, latency: int) -> dict[str, Any]:
     """Room for what is on its way at once, in powers of two, for which the kernels are compiled."""
     ts = feed["ts"]
     touches = int(np.max(np.arange(len(ts)) - np.searchsorted(ts, ts - latency)))

@@ -196,6 +196,7 @@ def drawn(panels: dict[str, list[tuple[np.ndarray, np.ndarray, np.ndarray]]], se
             look: dict[str, Any] = {"linestyle": "-" if name == "learned" else ":"}
             ax.plot(q, bid, color=plotting.BID, label=f"bid, {name}", **look)
             ax.plot(q, ask, color=plotting.ASK, label=f"ask, {name}", **look)
+        ax.locator_params("x", integer=True)
         ax.set(xlabel="inventory, orders", ylabel="distance from the mid, price", title=title)
     ax.legend(fontsize=9)
     out = io.BytesIO()

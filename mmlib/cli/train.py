@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from mmlib.cli import files
+from mmlib.cli.backtest import Binance, Fee, Latency, Lobster, Lot, Queue, Step, Symbol, capture, refuse_mixtures
 from mmlib.cli.ending import by_signal, computing, did_you_mean, refuse, unbroken
 from mmlib.cli.notebooks import Parameter
 from mmlib.cli.run import values
@@ -17,27 +18,43 @@ from mmlib.cli.simulate import Pairs
 GRID = {"horizon": 1.0, "steps": 200, "max_inventory": 30}
 SETTINGS: dict[str, dict[str, Any]] = {
     "environment": {"sigma": 2.0, "A": 140.0, "k": 1.5, "mu": 0.0, "fee": 0.0} | GRID,
+    "book_environment": {"parts": 6, "decide": 1.0, "max_inventory": 5, "phi": 0.0},
     "glass_box": {"A": 140.0, "k": 1.5, "gamma": 0.1, "low": 1.0, "high": 6.0, "rate_up": 2.0, "rate_down": 8.0} | GRID,
 }
 OWN: dict[str, dict[str, Any]] = {
     "environment": {"gamma": 0.1, "phi": 0.2, "alpha": 0.0, "reward": "centred", "high": 1.5},
+    "book_environment": {"size": 0.0, "high": 0.0, "gamma": 0.1, "sigma": 0.0, "A": 0.0, "k": 0.0},
     "glass_box": {},
 }
 #: Algorithms by environment, and how long they train unless told: steps, or for "gradient" evaluations of it.
-ALGORITHMS = {"environment": ("ppo", "gradient"), "glass_box": ("es",)}
-TIMESTEPS = {"ppo": 4_096_000, "gradient": 300, "es": 19_200_000}
+ALGORITHMS = {
+    "environment": {"ppo": 4_096_000, "gradient": 300},
+    "book_environment": {"es": 500_000, "ppo": 200_000},
+    "glass_box": {"es": 19_200_000},
+}
 SAVED_EVERY = 10  # seconds
 LISTED = f"ENV is one of {', '.join(SETTINGS)}."
 
 
 def train(
+    context: typer.Context,
     env: Annotated[str, typer.Argument(metavar="ENV", help=LISTED)],
-    algorithm: Annotated[str, typer.Option(help="ppo or gradient in environment, es in glass_box.")] = "",
+    algorithm: Annotated[
+        str, typer.Option(help="ppo or gradient in environment, es in glass_box, es or ppo in book_environment.")
+    ] = "",
     timesteps: Annotated[
         int | None, typer.Option(min=1, max=10**12, help="Steps of ppo and es; of gradient its evaluations.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Same seed, same policy.")] = 0,
     parameter: Pairs = None,
+    lobster: Lobster = None,
+    binance: Binance = None,
+    symbol: Symbol = "",
+    tick: Step = None,
+    lot: Lot = None,
+    latency: Latency = 1.0,
+    queue: Queue = "back",
+    fee: Fee = 0.0,
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="OUT.npz", help="The policy; a picture lies beside it.")
     ] = Path("policy.npz"),
@@ -46,21 +63,33 @@ def train(
 
     Interrupted, it leaves OUT.npz.part, and the same command goes on from there. ppo needs the extra "deep" (torch).
     With gamma an agent is judged by its certainty equivalent, else by profit less phi q² (by default 0.05 sigma²).
+    In book_environment the data are cut into parts; the last one is the test, and sigma, A and k, of the classical
+    model, are calibrated on those before it.
     """
     given, algorithm = _checked(env, algorithm, parameter or [])
-    timesteps = TIMESTEPS[algorithm] if timesteps is None else timesteps
+    refuse_mixtures(context, lobster, binance, symbol)
+    if (env == "book_environment") != (lobster is not None or binance is not None):
+        refuse("book_environment needs --lobster or --binance, and no other ENV takes them")
+    data = lobster or capture(binance, symbol)
+    timesteps = ALGORITHMS[env][algorithm] if timesteps is None else timesteps
     if output.suffix != ".npz":
         refuse(f"OUT must end in .npz; got {str(output)!r}")
     policy, picture, part = (
         files.target(file) for file in (output, output.with_suffix(".png"), output.with_name(f"{output.name}.part"))
     )
     command = {"env": env, "algorithm": algorithm, "timesteps": timesteps, "seed": seed, "parameters": given}
+    command |= {"data": [str(path) for path in lobster or (data,) if path], "rules": [tick, lot, latency, queue, fee]}
     with by_signal():
         with computing():
             from mmlib.cli import learners
 
             if env == "environment":
                 training = learners.in_environment(algorithm, given, timesteps, seed)
+            elif env == "book_environment":
+                from mmlib.cli import book_learner, league
+
+                how = league.rules(tick, lot, latency, queue, fee, 0.0)
+                training = book_learner.in_books(algorithm, given, timesteps, seed, data, how)
             else:
                 training = learners.in_glass_box(given, timesteps, seed)
             start = _resumed(part, command)
@@ -82,7 +111,7 @@ def _checked(env: str, algorithm: str, pairs: list[str]) -> tuple[dict[str, Any]
     """Parameters, converted, and the algorithm; what is none is refused."""
     if env not in SETTINGS:
         refuse(f"no environment {env!r}{did_you_mean(env, SETTINGS)}; {LISTED}")
-    algorithm = algorithm or ALGORITHMS[env][0]
+    algorithm = algorithm or next(iter(ALGORITHMS[env]))
     if algorithm not in ALGORITHMS[env]:
         refuse(f"--algorithm must be one of {', '.join(ALGORITHMS[env])} for {env}; got {algorithm!r}")
     defaults = SETTINGS[env] | OWN[env]

@@ -1,5 +1,7 @@
 """Gymnasium's faces of the chain: one environment, and many on one compiled kernel."""
 
+import math
+
 import gymnasium
 import numpy as np
 from gymnasium.spaces import Box
@@ -61,20 +63,25 @@ class MarketMakingEnv(gymnasium.Env):
         rules, market = self.rules, self.rules.market
         if self._step >= rules.steps:
             raise ValueError("reset must be called before the first step and after the last one")
-        q = np.array([self._inventory])
-        (bid,), (ask,) = rules.distances(self._step, q, np.asarray(action)[None])
-        quoted = np.array([q[0] < rules.max_inventory, q[0] > -rules.max_inventory])
-        gain = np.array([bid, ask]) - market.fee
-        p = quoted * np.minimum(1.0, market.A * rules.dt * np.exp(-market.k * np.array([bid, ask])))
-        filled = self.np_random.random(2) < p
-        self._inventory += int(filled[0]) - int(filled[1])
+        q, most = self._inventory, rules.max_inventory
+        bid, ask = map(float, np.ravel(rules.distances(self._step, np.array([q]), np.asarray(action)[None])))
+        log_rate = math.log(market.A * rules.dt)
+        by_bid = math.exp(min(log_rate - market.k * bid, 0.0)) if q < most else 0.0
+        by_ask = math.exp(min(log_rate - market.k * ask, 0.0)) if q > -most else 0.0
+        got_bid, got_ask = (u < p for u, p in zip(self.np_random.random(2).tolist(), (by_bid, by_ask), strict=True))
+        self._inventory = q = q + got_bid - got_ask
         sign = 1.0 if self.np_random.random() < 0.5 else -1.0
-        at = self._inventory + rules.max_inventory
-        counted = p if rules.fills_expected else filled
-        reward = float(counted @ gain + sign * rules.swing * self._inventory + rules.carry[at])
+        b, a = (by_bid, by_ask) if rules.fills_expected else (got_bid, got_ask)
+        reward = b * (bid - market.fee) + a * (ask - market.fee) + sign * rules.swing * q + float(rules.carry[q + most])
         self._step += 1
         done = self._step == rules.steps
-        return self._observed(), reward + rules.final[at] * done, done, False, {"inventory": self._inventory}
+        return (
+            self._observed(),
+            reward + float(rules.final[q + most]) * done,
+            done,
+            False,
+            {"inventory": self._inventory},
+        )
 
     def _observed(self):
         return self.rules.observe(self._step, np.array([self._inventory]))[0]

@@ -6,6 +6,7 @@ import numpy as np
 
 from mmlib.checks import choice, integer, number, positive
 from mmlib.learning import _bellman
+from mmlib.learning._kernels import steps as kernel
 from mmlib.market_making import Market, Quotes
 from mmlib.market_making.quotes import inventory_grid, time_grid
 
@@ -30,6 +31,8 @@ class Rules:
     high: float | None = None
     base: Quotes | None = None
     scale: float | None = None
+    floor: np.ndarray = field(init=False)
+    ceiling: np.ndarray = field(init=False)
     times: np.ndarray = field(init=False)
     inventory: np.ndarray = field(init=False)
     dt: float = field(init=False)
@@ -55,6 +58,8 @@ class Rules:
         values = dict(
             low=low,
             high=high,
+            floor=low - 1e-6 * (high - low),  # the box of float32
+            ceiling=high + 1e-6 * (high - low),
             scale=positive("scale", scale, "inventory that is seen as 1, orders"),
             times=times,
             inventory=q,
@@ -102,29 +107,28 @@ class Rules:
     def observe(self, i, inventory):
         """[t/T, q/scale] of each inventory before step `i`, shape (N, 2), float32."""
         seen = np.empty((len(inventory), 2), np.float32)
-        seen[:, 0], seen[:, 1] = i / self.steps, inventory / self.scale
+        kernel.observe(i / self.steps, inventory, self.scale, seen)
         return seen
 
     def distances(self, i, inventory, actions):
         """Bid and ask distances, each (N,), of the `actions` (N, d) at `inventory` (N,); ValueError outside the box."""
-        actions = np.asarray(actions, float)
+        actions = np.ascontiguousarray(actions, float)
         shape = (len(inventory), len(self.low))
         if actions.shape != shape:
             raise ValueError(f"action must have shape {shape}, (environments, entries); got {actions.shape}")
-        near = 1e-6 * (self.high - self.low)  # the box of float32
-        inside = (actions >= self.low - near) & (actions <= self.high + near)
-        if not np.all(inside):
-            raise ValueError(f"action must be in the box {self.low} … {self.high}; got {actions[~inside.all(1)][0]}")
+        column = np.empty(shape[::-1])
+        if not kernel.columns(actions, self.floor, self.ceiling, column):
+            wrong = ~((actions >= self.floor) & (actions <= self.ceiling)).all(1)
+            raise ValueError(f"action must be in the box {self.low} … {self.high}; got {actions[wrong][0]}")
         if self.actions == "distances":
-            return actions[:, 0], actions[:, 1]
+            return column[0], column[1]
         if self.actions == "spread_skew":
-            return actions[:, 0] + actions[:, 1], actions[:, 0] - actions[:, 1]
+            return column[0] + column[1], column[0] - column[1]
         if self.actions == "gamma":
-            return tanh_law(self.market, actions[:, 0], self.horizon - self.times[i], inventory)
+            return tanh_law(self.market, column[0], self.horizon - self.times[i], inventory)
         at = inventory + self.max_inventory
-        return _bellman.quoted(self.base.bid[i, at]) + actions[:, 0], _bellman.quoted(self.base.ask[i, at]) + actions[
-            :, 1
-        ]
+        bid, ask = (_bellman.quoted(side[i, at]) for side in (self.base.bid, self.base.ask))
+        return bid + column[0], ask + column[1]
 
 
 def tanh_law(market, gamma, tau, q):

@@ -134,20 +134,21 @@ def episode(env, table, day, queue=None) -> Episode:
             f"table must have the size {rules.order_size:g} and a horizon of at most {rules.horizon:g} s;"
             f" got {table.size:g} and {table.horizon:g}"
         )
-    feed, span = rules.days[day], rules.step * rules.steps
+    feed = rules.days[day]
     state = rules.begin(day, 1, **({} if queue is None else {"queue": choice("queue", queue, tuple(replay.QUEUES))}))
     replay.run(feed, state, *replay.quoter(table, rules.tick))
-    fills = replay.fills(state)
-    fills = fills[fills["time_ns"] <= feed["ts"][0] + span]
-    signed, price = (fills["side"] * fills["size"]).to_numpy(), fills["tick"].to_numpy()
+    book, end = state[0], feed["ts"][0] + rules.step * rules.steps
+    n = np.searchsorted(book["fill_time"][: book["fills"]], end, side="right")  # what comes after it does not count
+    time, side, size, price = (book[f"fill_{name}"][:n] for name in ("time", "side", "size", "tick"))
+    signed = side * size
     at = feed["ts"][0] + rules.step * np.arange(2, rules.steps + 1)
-    held = np.append(0, np.cumsum(signed))[np.searchsorted(fills["time_ns"], at, side="right")] / state["order_size"]
+    held = np.append(0, np.cumsum(signed))[np.searchsorted(time, at, side="right")] / book["order_size"]
     bid, ask = rules.ends[day]
     lots, cash, unit = int(signed.sum()), -int(signed @ price), rules.tick * rules.lot
     fees = unit * rules.maker_fee * int(np.abs(signed) @ price)
     penalty = rules.phi * float(np.sum(held**2)) * rules.step / 1e9 + rules.alpha * float(held[-1]) ** 2
     mid, touch = 0.5 * (2 * cash + lots * int(bid + ask)), cash + lots * int(bid if lots > 0 else ask)
-    return Episode(unit * mid - fees, unit * touch - fees, penalty, float(held[-1]), len(fills))
+    return Episode(unit * mid - fees, unit * touch - fees, penalty, float(held[-1]), int(n))
 
 
 def between(env, table, day) -> dict[str, Episode]:

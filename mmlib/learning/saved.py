@@ -100,11 +100,11 @@ def write(path, content: bytes) -> None:
 
 
 def pack_quotes(quotes: Quotes, market) -> bytes:
-    """The bytes of a file of `quotes` (of one-unit orders, without a hard limit), made for `market`."""
-    if quotes.limit is not None or quotes.size != 1:
-        raise ValueError(f"quotes must be of one unit and without a hard limit; got {quotes.size!r}, {quotes.limit!r}")
+    """The bytes of a file of `quotes` (without a hard limit), made for `market`."""
+    if quotes.limit is not None:
+        raise ValueError(f"quotes must be without a hard limit; got {quotes.limit!r}")
     arrays = {name: getattr(quotes, name) for name in ("times", "inventory", "bid", "ask")}
-    return pack("quotes", arrays, {"horizon": quotes.horizon, "market": asdict(market)})
+    return pack("quotes", arrays, {"horizon": quotes.horizon, "size": quotes.size, "market": asdict(market)})
 
 
 def unpack_quotes(path, market=None) -> Quotes:
@@ -115,7 +115,7 @@ def unpack_quotes(path, market=None) -> Quotes:
     check(path, arrays, shapes, missing=("bid", "ask"))
     same_market(path, about, market)
     times, inventory, bid, ask = (arrays[name] for name in shapes)
-    return Quotes(times, inventory, bid, ask, about.get("horizon", np.nan))
+    return Quotes(times, inventory, bid, ask, about.get("horizon", np.nan), about.get("size", np.nan))
 
 
 def same_market(path, about: dict[str, Any], market) -> None:

@@ -240,24 +240,31 @@ def compare(terms: Terms, demand, probability=None) -> Comparison:
     d = _demand(terms, demand)
     p = _probability(d, probability)
     best = solve(terms, d, p)
-    plain = [np.array(solve(terms, p @ d, reverse=turn).quantity) for turn in (False, True)]
-    judged = sorted((float(p @ income(terms, q, d)), tuple(q.tolist())) for q in plain)
+    judged = _for_mean(terms, d, p)
     eev = (judged[0][0], judged[1][0])
     ws = float(p @ [solve(terms, row).value for row in d])
     vss = (best.value - eev[1], best.value - eev[0])
     return Comparison(best, best.value, eev, vss, ws, ws - best.value, (judged[0][1], judged[1][1]))
 
 
+def _for_mean(terms, d, p):
+    """Mean income and pre-borrow for mean demand, ties taken in the one order and in the other: the worse first."""
+    plain = [solve(terms, p @ d, reverse=turn).quantity for turn in (False, True)]
+    return sorted((float(p @ income(terms, q, d)), q) for q in plain)
+
+
 def vss_interval(terms: Terms, scenarios, fresh, *, confidence=0.95) -> tuple[float, float, float]:
     """VSS out of sample: both pre-borrows chosen on `scenarios`, judged on the same `fresh` ones; mean, low, high.
 
-    The differences are of independent scenarios, so Student's interval of their mean holds; it can lie below 0.
+    The differences are of independent scenarios, so Student's interval of their mean holds; it can lie below 0. Where
+    the problem for mean demand has several solutions, the one that earns most on `scenarios` of the two found (as in
+    `compare`): the VSS does not hang on the order of the names.
     """
     confidence = checks.in_interval("confidence", confidence, 0, 1, open=True)
     d, test = _demand(terms, scenarios), _demand(terms, fresh)
     if len(test) < 2:
         raise ValueError(f"fresh must have at least 2 scenarios; got {len(test)}")
-    chosen, plain = solve(terms, d).quantity, solve(terms, d.mean(0)).quantity
+    chosen, plain = solve(terms, d).quantity, _for_mean(terms, d, _probability(d, None))[1][1]
     gain = income(terms, chosen, test) - income(terms, plain, test)
     reach = student.ppf((1 + confidence) / 2, len(gain) - 1) * gain.std(ddof=1) / np.sqrt(len(gain))
     return float(gain.mean()), float(gain.mean() - reach), float(gain.mean() + reach)

@@ -6,12 +6,13 @@ import math
 import os
 import pickle
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from mmlib.learning import environment, ppo, saved
-from mmlib.market_making import Market, glft
+from mmlib.market_making import Market, Quotes, glft
 
 AS = Market(2.0, 140.0, 1.5)
 CHAIN = dict(horizon=0.02, steps=3, max_inventory=2)
@@ -62,14 +63,43 @@ def test_a_policy_is_its_layers_written_out():
 
 
 def test_quotes_come_back_bit_by_bit(tmp_path):
-    quotes = glft.quotes(AS, gamma=0.1, **CHAIN)
+    quotes = replace(glft.quotes(AS, gamma=0.1, **CHAIN), size=100.0)
     saved.write(tmp_path / "quotes.npz", saved.pack_quotes(quotes, AS))
     other = saved.unpack_quotes(tmp_path / "quotes.npz", AS)
     for name in ("times", "inventory", "bid", "ask"):
         assert np.array_equal(getattr(quotes, name), getattr(other, name), equal_nan=True)
-    assert other.horizon == quotes.horizon
+    assert (other.horizon, other.size) == (quotes.horizon, 100)
     with pytest.raises(ValueError, match=r"must be of this market, .*'k': 1.0.* it is of .*'k': 1.5"):
         saved.unpack_quotes(tmp_path / "quotes.npz", Market(2.0, 140.0, 1.0))
+
+
+BAD_QUOTES = [
+    (dict(bid=np.zeros((3, 4))), r"bid must have shape \(3, 5\); got \(3, 4\)"),
+    (dict(ask=np.full((3, 5), np.inf)), "ask must be finite; got inf"),
+    (dict(times=np.array([0.0, np.nan, 0.01])), "times must be finite; got nan"),
+    (dict(ask=None), "must have the arrays ask, bid, inventory, times"),
+    (dict(inventory=None), "must have the arrays"),
+    (dict(bid=np.zeros((3, 5))), "bid must be NaN at inventory 2"),
+    (dict(horizon=None), "horizon must be > 0"),
+    (dict(size=-1.0), "size must be > 0"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), BAD_QUOTES)
+def test_quotes_that_are_none_are_refused(tmp_path, change, message):
+    quotes = glft.quotes(AS, gamma=0.1, **CHAIN)
+    arrays = {name: getattr(quotes, name) for name in ("times", "inventory", "bid", "ask")}
+    about = {"horizon": quotes.horizon, "size": 1.0, "market": None, "kind": "quotes"}
+    path = archive(tmp_path / "quotes.npz", arrays, about)
+    assert np.array_equal(saved.unpack_quotes(path).bid, quotes.bid, equal_nan=True)
+    about |= {name: change[name] for name in change if name in about}
+    arrays |= {name: change[name] for name in change if name not in about}
+    path = archive(path, {name: array for name, array in arrays.items() if array is not None},
+                   {name: value for name, value in about.items() if value is not None})  # fmt: skip
+    with pytest.raises(ValueError, match=message):
+        saved.unpack_quotes(path)
+    with pytest.raises(ValueError, match="without a hard limit"):
+        saved.pack_quotes(Quotes([0.0], np.arange(-1, 2), 0.5, 0.5, 1.0, limit=1), AS)
 
 
 class Opens:
@@ -119,6 +149,8 @@ CHANGES = [
     (dict(biases_0=np.zeros((3, 1))), "must have arrays weights_0"),
     (dict(low=np.zeros(3)), r"low must have shape \(2,\); got \(3,\)"),
     (dict(weights_1=np.full((3, 2), np.nan)), "weights_1 must be finite; got nan"),
+    (dict(biases_0=np.array([0.0, np.nan, 0.0])), "biases_0 must be finite; got nan"),
+    (dict(biases_0=np.array([0.0, -np.inf, np.nan])), "biases_0 must be finite; got -inf"),
     (dict(high=np.full(2, np.inf)), "high must be finite; got inf"),
     (dict(high=np.zeros(2)), "low must be below high"),
     (dict(extra=np.zeros(2)), "must have the arrays"),
@@ -126,6 +158,7 @@ CHANGES = [
     (dict(low=None), "must have the arrays"),
     (dict(biases_1=None), "must have the arrays"),
     (dict(weights_0=None), "must have"),
+    (dict(weights_0=None, weights_1=None), "must have arrays weights_0, biases_0"),
 ]
 
 

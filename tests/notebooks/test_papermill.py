@@ -18,9 +18,11 @@ NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 CHAPTERS = sorted(str(path.relative_to(NOTEBOOKS).with_suffix("")) for path in NOTEBOOKS.glob("[!.]*/[!.]*.ipynb"))
 
 OTHER = {
+    "learning/book_environment": {"length": 300.0, "days": 8, "train": 3, "validate": 2, "rounds": 8, "seed": 8},
     "learning/environment": {"phi": 0.4, "steps": 150, "max_inventory": 12, "episodes": 3000, "seed": 8},
     "learning/glass_box": {"high": 4.0, "rate_up": 4.0, "steps": 150, "max_inventory": 12},
     "learning/policy_gradient": {"phi": 0.4, "steps": 150, "max_inventory": 12, "rounds": 40},
+    "learning/ppo": {"A_true": 160.0, "block": 3, "noise": 0.2, "episodes": 1500, "seed": 8},
     "market_making/avellaneda_stoikov": {"gamma": 0.2, "paths": 5000, "seed": 8},
     "market_making/beyond_exponential": {"gamma": 0.2, "steps": 40, "max_inventory": 10},
     "market_making/cartea_jaimungal": {"A": 100.0, "phi": 0.4, "max_inventory": 5},

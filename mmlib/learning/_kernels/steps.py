@@ -48,42 +48,63 @@ def step(inventory, bid, ask, state, money, carry, expected, reward):
     """
     decay, log_rate, fee, swing = money
     most = (len(carry) - 1) // 2
-    p, whole, held = np.empty((2, BLOCK)), np.empty((2, BLOCK)), np.empty(BLOCK, np.int64)
-    bits, threshold = whole.view(np.uint64), np.empty(BLOCK, np.uint64)
+    p, whole, threshold = np.empty((2, BLOCK)), np.empty((2, BLOCK)), np.empty(BLOCK, np.uint64)
+    bits = whole.view(np.uint64)  # of the same memory
     for first in range(0, len(inventory), BLOCK):
-        used = min(BLOCK, len(inventory) - first)
+        block = slice(first, min(first + BLOCK, len(inventory)))
+        q, paid, x, y = inventory[block], reward[block], state[0, block], state[1, block]
+        sides = (bid[block], ask[block])
         for side in range(2):
-            quoted = bid if side == 0 else ask
-            for j in range(used):
-                x = min(log_rate - decay * quoted[first + j], 0.0)
-                x = max(x, -1000.0)  # a fill in 1e301 steps
-                whole[side, j] = x + _WHOLE
-                r = x - (whole[side, j] - _WHOLE)
-                y = _TERMS[12]
+            quoted, chance, near, exponent = sides[side], p[side], whole[side], bits[side]
+            end = most if side == 0 else -most
+            for j in range(len(q)):
+                power = min(log_rate - decay * quoted[j], 0.0)
+                power = max(power, -1000.0)  # a fill in 1e301 steps
+                near[j] = power + _WHOLE
+                r = power - (near[j] - _WHOLE)
+                z = _TERMS[12]
                 for n in range(11, -1, -1):
-                    y = y * r + _TERMS[n]
-                p[side, j] = y
-            for j in range(used):
-                bits[side, j] = (bits[side, j] << np.uint64(52)) + np.uint64(0x3FF0000000000000)
-            for j in range(used):
-                end = inventory[first + j] == (most if side == 0 else -most)
-                p[side, j] = 0.0 if end else p[side, j] * whole[side, j]
-                whole[side, j] = p[side, j] * _UNIT + _WHOLE
-        for j in range(used):
+                    z = z * r + _TERMS[n]
+                chance[j] = z
+            for j in range(len(q)):
+                exponent[j] = (exponent[j] << np.uint64(52)) + np.uint64(0x3FF0000000000000)
+            for j in range(len(q)):
+                chance[j] = 0.0 if q[j] == end else chance[j] * near[j]
+                near[j] = chance[j] * _UNIT + _WHOLE
+        for j in range(len(q)):
             threshold[j] = ((bits[0, j] & _LOW) << np.uint64(32)) + (bits[1, j] & _LOW)
-        for j in range(used):
-            drawn = word(state[0, first + j], state[1, first + j])
-            state[0, first + j], state[1, first + j] = next_state(state[0, first + j], state[1, first + j])
+        for j in range(len(q)):
+            drawn = word(x[j], y[j])
+            x[j], y[j] = next_state(x[j], y[j])
             unfilled = (drawn | _GUARDS) - threshold[j]
             got_bid = np.int64(1) - np.int64(unfilled >> np.uint64(63))
             got_ask = np.int64(1) - np.int64((unfilled >> np.uint64(31)) & np.uint64(1))
-            inventory[first + j] += got_bid - got_ask
-            held[j] = inventory[first + j]
+            q[j] += got_bid - got_ask
             if not expected:
                 p[0, j], p[1, j] = np.float64(np.int32(got_bid)), np.float64(np.int32(got_ask))
             move = swing if drawn >> np.uint64(63) else -swing
-            reward[first + j] = move * np.float64(np.int32(held[j]))
-        for j in range(used):
-            reward[first + j] += p[0, j] * (bid[first + j] - fee) + p[1, j] * (ask[first + j] - fee)
-        for j in range(used):
-            reward[first + j] += carry[held[j] + most]
+            paid[j] = move * np.float64(np.int32(q[j]))
+        for j in range(len(q)):
+            paid[j] += p[0, j] * (sides[0][j] - fee) + p[1, j] * (sides[1][j] - fee)
+        for j in range(len(q)):
+            paid[j] += carry[q[j] + most]
+
+
+@njit(cache=True)
+def columns(actions, low, high, out):
+    """Fill `out` (d, N) with `actions` (N, d); whether all are between `low` and `high` (d,), as NaN is not."""
+    inside = True
+    for n in range(len(out)):
+        row = out[n]
+        for j in range(len(row)):
+            row[j] = actions[j, n]
+            inside &= low[n] <= row[j]
+            inside &= row[j] <= high[n]
+    return inside
+
+
+@njit(cache=True)
+def observe(time, inventory, scale, out):
+    """Fills `out` (N, 2), float32: [time, inventory/scale]."""
+    for j in range(len(inventory)):
+        out[j, 0], out[j, 1] = time, inventory[j] / scale
