@@ -75,6 +75,7 @@ def _hear(s, now):
                 s.at_exchange[order] = FREE
         s.answer_first = (s.answer_first + 1) % n
         s.answers -= 1
+        s.news = True
 
 
 @njit(cache=True)
@@ -302,8 +303,10 @@ def _advance(feed, s, decisions, policy, parameters):
     cursor = s.cursor
     while decisions > 0 and not s.done and s.fault == OK:
         bid, ask = policy(s, *parameters)
-        want(s, 1, bid, s.order_size)
-        want(s, -1, ask, s.order_size)
+        if s.news or bid != s.asked_bid or ask != s.asked_ask:  # else it would ask for what it has asked for
+            want(s, 1, bid, s.order_size)
+            want(s, -1, ask, s.order_size)
+            s.asked_bid, s.asked_ask, s.news = bid, ask, False
         now = s.now + s.step
         while s.fault == OK:
             request = s.request_time[s.request_first] if s.requests > 0 else NEVER
