@@ -55,9 +55,9 @@ portable: .venv/ok
 	$(PYTEST) notebooks $(NBVAL)
 	$(VENV)/python notebooks/_old_processor.py $(PYTEST) notebooks $(NBVAL)
 
-# oracles, faults, kills, extras in environments of their own: minutes
+# oracles, faults, kills, extras in environments of their own: minutes; threads of BLAS only slow small matrices down
 deep: .venv/ok .venv-deep/ok .venv-hftbacktest/ok
-	$(VENV)/python -m pytest -m deep tests
+	OPENBLAS_NUM_THREADS=1 $(VENV)/python -m pytest -m deep tests
 	.venv-deep/bin/python -m pytest -m deep tests/stock_loan/test_lstm.py tests/learning/test_ppo.py tests/test_cli_train.py
 
 # nothing leaves the machine: no news, no look for updates, no list of extensions

@@ -123,7 +123,7 @@ def start(
         feed_latency=waits[0], entry_latency=waits[1], response_latency=waits[2], lot=lot,
         order_size=round(order_size / lot),
         queue=QUEUES[queue], power=positive("power", power), partial=bool(partial), lowest=low, bid=kernels.NO_BID,
-        ask=kernels.NO_ASK, seen_bid=kernels.NO_BID, seen_ask=kernels.NO_ASK,
+        ask=kernels.NO_ASK, seen_bid=kernels.NO_BID, seen_ask=kernels.NO_ASK, news=True,
     ).items():  # fmt: skip
         state[name] = value
     kernels.step(feed, state, np.full((len(state), 2), kernels.NONE))
@@ -228,10 +228,10 @@ def _state_dtype(orders, fills, messages, ticks):
         [
             *fields("now begun step cursor decision fault", "i8"),
             *fields("feed_latency entry_latency response_latency queue lowest bid ask seen_bid seen_ask", "i8"),
-            *fields("order_size position cash known_position resting sent used fills", "i8"),
+            *fields("asked_bid asked_ask order_size position cash known_position resting sent used fills", "i8"),
             *fields("touches touch_first answers answer_first requests request_first", "i8"),
             *fields("lot power", "f8"),
-            *fields("done partial", "?"),
+            *fields("done partial news", "?"),
             *fields("side tick left known_left at_exchange known arrived number taking", "i8", orders),
             *fields("ahead traded", "f8", orders),
             *fields("touch_time touch_bid touch_ask", "i8", messages),

@@ -52,7 +52,7 @@ class Limits:
     def over(self, security, want):
         """Loans above a limit even if all that is wanted, `want` shares of `security`, is borrowed; the shares above.
 
-        Sets `headroom` (n, K): what may be borrowed from each pool once those shares are replaced.
+        Sets `headroom` (n, K): what may be borrowed from each pool besides, nothing where loans are above its limit.
         """
         total = self._grid(self.held)
         demand = total.sum(axis=1) + np.bincount(security, want, self.shape[0])
@@ -60,7 +60,7 @@ class Limits:
         excess = np.where(self.applies, np.maximum(total - most, 0), 0).ravel()
         part = newest(self.lane, np.where(self.ledger["touched"] == 0, self.held, 0), excess)
         loans = np.flatnonzero(part)
-        self.headroom = np.where(self.applies, np.maximum(most - self._grid(self.held - part), 0), np.iinfo(int).max)
+        self.headroom = np.where(self.applies, np.maximum(most - total, 0), np.iinfo(int).max)
         return loans, part[loans]
 
     def enforce(self, security, pool, quantity, replaces):

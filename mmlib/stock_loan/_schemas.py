@@ -53,8 +53,8 @@ def _fee(meaning, nullable=False):
     return _number(f"{meaning}, bp a year", 0, MAX_FEE, decimals=2, nullable=nullable)
 
 
-def _rate(meaning, low=-1_000, nullable=False):
-    return _number(f"{meaning}, bp a year", low, 20_000, decimals=2, nullable=nullable)
+def _rate(meaning, low=-1_000):
+    return _number(f"{meaning}, bp a year", low, 20_000, decimals=2, nullable=True)
 
 
 _DATE = pa.Column(
@@ -82,8 +82,8 @@ COLUMNS = {
     },
     "rates": {
         "trade_date": _DATE,
-        "benchmark_rate": _rate("overnight benchmark; empty = not known", nullable=True),
-        "funding_rate": _rate("the desk's cost of funding; empty = not known", nullable=True),
+        "benchmark_rate": _rate("overnight benchmark; empty = not known"),
+        "funding_rate": _rate("the desk's cost of funding; empty = not known"),
     },
     "clients": {
         "client_id": _CLIENT,
@@ -130,7 +130,7 @@ COLUMNS = {
         "quantity": _shares("moved, or recalled"),
         "loan_fee": _fee("fee the client pays"),
         "borrow_fee": _fee("fee the pool is paid"),
-        "rebate_rate": _rate("benchmark less fee; empty = no cash collateral", -MAX_FEE, nullable=True),
+        "rebate_rate": _rate("benchmark less fee; empty = no cash collateral", -MAX_FEE),
     },
     "locates": {
         "trade_date": _DATE,

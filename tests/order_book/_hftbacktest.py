@@ -3,7 +3,7 @@
     .venv-hftbacktest/bin/python tests/order_book/_hftbacktest.py FOLDER
 
 FOLDER has the rows of `replay.FEED` in feed.npy and runs.json, a list of settings. For the i-th it gets i.npz: the
-strategy's position at each decision (lots), the number of trades, the cash (ticks × lots) and the seconds taken.
+strategy's position at each decision (lots), the number of trades, the cash (ticks × lots), the seconds of processor.
 """
 
 import json
@@ -78,9 +78,9 @@ def main(folder):
         asset = asset.roi_lb(float(feed["tick"].min())).roi_ub(float(feed["tick"].max()))
         hbt = h.ROIVectorMarketDepthBacktest([asset])
         positions = np.zeros(int(feed["ts"][-1] - feed["ts"][0] + wait + entry + response) // step + 10, np.int64)
-        begin = time.perf_counter()
+        begin = time.process_time()
         n = run(hbt, step, run_["half"], run_["skew"], run_["most"], lot * lots, lots, positions)
-        seconds = time.perf_counter() - begin
+        seconds = time.process_time() - begin
         values = hbt.state_values(0)
         np.savez(Path(folder, f"{i}.npz"), positions=positions[:n], cash=values.balance / lot,
                  trades=values.num_trades, seconds=seconds)  # fmt: skip

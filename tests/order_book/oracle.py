@@ -19,7 +19,7 @@ PYTHON = ROOT / ".venv-hftbacktest" / "bin" / "python"
 def noting(book, half, skew, most, positions):
     """The reference's test strategy, in half ticks; notes the position that it knows at each decision."""
     positions[book.decision - 1] = book.known_position
-    q = book.known_position // book.order_size
+    q = round(book.known_position / book.order_size)
     m = book.seen_bid + book.seen_ask
     bid = min(math.floor((m - max(half + skew * q, 0)) / 2), book.seen_bid) if q < most else -1
     ask = max(math.ceil((m + max(half - skew * q, 0)) / 2), book.seen_ask) if q > -most else -1
@@ -38,9 +38,9 @@ def ours(feed, run):
                          latency=run["latency"], queue=run["queue"], orders=32, fills=1 << 17)  # fmt: skip
     span = int(feed["ts"][-1] - feed["ts"][0]) + sum(run["latency"])
     positions = np.zeros(span // run["step"] + 10, np.int64)
-    begin = time.perf_counter()
+    begin = time.process_time()
     replay.run(feed, state, noting, run["half"], run["skew"], run["most"], positions)
-    seconds = time.perf_counter() - begin
+    seconds = time.process_time() - begin
     book = state[0]
     return {"positions": positions[: int(book["decision"])], "trades": int(book["fills"]), "cash": int(book["cash"]),
             "seconds": seconds}  # fmt: skip

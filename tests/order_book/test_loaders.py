@@ -176,8 +176,25 @@ def mutated(data, rng):
         elif how == 2:
             data[at:at] = bytes(rng.integers(0, 256, rng.integers(1, 10), dtype=np.uint8))
         else:
-            data = data[:at] or bytearray(b"x")
+            data = data[:at]
+        data = data or bytearray(b"x")
     return bytes(data)
+
+
+def unless_refused(read, path, original, rng, times=500):
+    """What `read` makes of each mutation of the file that it does not refuse by an EventError, and its bytes."""
+    for _ in range(times):
+        data = mutated(original, rng)
+        path.write_bytes(data)
+        try:
+            yield data, read()
+        except EventError:
+            continue
+
+
+def same_numbers(texts, values):
+    """Whether Python reads from the texts exactly the values."""
+    return len(texts) == len(values) and all(float(text) == value for text, value in zip(texts, values, strict=True))
 
 
 def test_mutated_files_are_refused_or_read_as_they_stand(table, tmp_path):
@@ -186,32 +203,66 @@ def test_mutated_files_are_refused_or_read_as_they_stand(table, tmp_path):
     small = table.iloc[:60]
     message, book = tmp_path / "m.csv", tmp_path / "o.csv"
     lobster.write(small, message, book)
-    original = message.read_bytes()
-    for _ in range(500):
-        data = mutated(original, rng)
-        message.write_bytes(data)
-        try:
-            found = lobster.read(message, book, cache=False)
-        except EventError:
-            continue
+    originals = message.read_bytes(), book.read_bytes()
+
+    def read():
+        return lobster.read(message, book, cache=False)
+
+    for data, found in unless_refused(read, message, originals[0], rng):
         lines = data.decode("ascii").splitlines()[len(found.attrs["report"]["header"]) :]
         assert [line.split(",")[1:4] for line in lines] == [
             [str(kind), str(number), str(size)] for kind, number, size in
             found[["kind", "order_id", "size"]].itertuples(index=False)
         ] or any(field.lstrip("-").startswith("0") for line in lines for field in line.split(",")[1:4])  # fmt: skip
+    message.write_bytes(originals[0])
+    names = events.book_columns(2)
+    scale = np.tile([10_000.0, 1.0], 4)
+    accepted = 0
+    for data, found in unless_refused(read, book, originals[1], rng):
+        lines = data.decode("ascii").splitlines()[len(found.attrs["report"]["header"]) :]
+        for line, row in zip(lines, found[names].to_numpy(float), strict=True):
+            there = np.array([int(field) for field in line.split(",")], float)
+            empty = np.abs(there) == 9_999_999_999
+            assert np.array_equal(np.where(empty, np.nan, there / scale), row, equal_nan=True)
+        accepted += 1
+    assert 0 < accepted < 250
     capture = tmp_path / "c.txt"
     synthetic.write_capture(small, capture)
-    original = capture.read_bytes()
-    read = 0
-    for _ in range(500):
-        capture.write_bytes(mutated(original, rng))
-        try:
-            found = binance.read_capture(capture, cache=False)
-        except EventError:
-            continue
-        read += 1
+    original, accepted = capture.read_bytes(), 0
+    for _, found in unless_refused(lambda: binance.read_capture(capture, cache=False), capture, original, rng):
+        accepted += 1
         assert np.isfinite(found[["size", "price"]].to_numpy()).all()
-    assert read < 250
+    assert 0 < accepted < 250
+
+
+ROWS = {  # rows by hand, and the columns that the events take: exchange's time, number, size, price
+    "aggTrades": ("26129,0.01633102,4.70443515,27781,27781,1498793709153,true\n", 1, (5, 0, 2, 1)),
+    "trades": ("28457,4.00000100,12.00000000,48.000012,1499865549590,true\n", 1, (4, 0, 2, 1)),
+    "bookTicker": ("400900217,0.50,10.5,0.60,70.25,1568014460893,1568014460891\n", 2, (5, 0, None, None)),
+}
+
+
+@pytest.mark.parametrize("kind", list(ROWS))
+def test_mutated_archives_are_refused_or_read_as_they_stand(kind, tmp_path):
+    row, each, (time, number, size, price) = ROWS[kind]
+    rng, path, accepted = np.random.default_rng(6), tmp_path / f"BTCUSDT-{kind}-2024-01-02.csv", 0
+    for data, found in unless_refused(lambda: binance.read_archive(path, cache=False), path, row.encode() * 20, rng):
+        accepted += 1
+        assert found.attrs["report"]["header"] is False
+        cells = [line.split(",") for line in data.decode("ascii").splitlines()]
+        found = found.iloc[::each]
+        unit = {"ms": 10**6, "us": 10**3}[found.attrs["report"]["time_unit"]]
+        assert [int(cell[time]) * unit for cell in cells] == found["time_ns"].tolist()
+        assert [int(cell[number]) for cell in cells] == found["order_id"].tolist()
+        if kind == "bookTicker":
+            for column, name in zip(
+                (1, 2, 3, 4), ("bid_price_1", "bid_size_1", "ask_price_1", "ask_size_1"), strict=True
+            ):
+                assert same_numbers([cell[column] for cell in cells], found[name].fillna(0.0).to_numpy())
+        else:
+            assert same_numbers([cell[size] for cell in cells], found["size"].to_numpy())
+            assert same_numbers([cell[price] for cell in cells], found["price"].to_numpy())
+    assert 0 < accepted < 250
 
 
 def test_the_capture_of_a_book_gives_the_book_back(table, tmp_path):
@@ -338,6 +389,7 @@ def test_archives_in_every_wrapping(tmp_path, text, kind):
         ("1758874297571", "1758874297", "line 1: times must be ms or µs from 2001"),
         ("1758874297572", "17558874297572", "line 2: times must be ms or µs from 2001 to 2262; got 17558874297572"),
         ("false\n", "false", "line 2: is cut short"),
+        ("1.5,", "1.5\r,", "line 2: a carriage return must be before the line's end"),
     ],
 )
 def test_a_wrong_archive_is_refused(tmp_path, old, new, message):

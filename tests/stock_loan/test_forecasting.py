@@ -116,6 +116,34 @@ def test_arima_is_statsmodels_and_a_new_day_moves_the_state_alone(walk):
     assert found[:, 1] - found[:, 0] == pytest.approx(1.2815515655 * direct.se_mean, rel=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_arima_with_the_calendar_is_statsmodels_with_columns_by_hand(walk):
+    """Fridays and one record date raise demand; the columns are written here by day of the week."""
+    from statsmodels.tsa.arima.model import ARIMA
+
+    days = walk.index
+    record = days[[50, 150, 250]]
+    values = walk * np.exp(0.1 * (days.day_of_week == 4) + 0.3 * days.isin(record))
+    ahead = days[298:]
+    assert ahead.isin(record).sum() == 0
+    columns = np.column_stack([*(days.day_of_week == d for d in (1, 2, 3, 4)), days.isin(record)]).astype(float)
+    direct = ARIMA(np.log(values.to_numpy()[:298]), exog=columns[:298], order=(1, 1, 1), trend="n").fit()
+    direct = direct.get_forecast(len(ahead), exog=columns[298:])
+    options = {"order": (1, 1, 1), "regressors": ["weekday", "record"]}
+    ours = forecasting.fit("arima", values.iloc[:298], transform="log", record_dates=record, **options)
+    assert ours._calendar.ahead(len(ahead)).equals(pd.DatetimeIndex(ahead))
+    found = np.log(ours.quantiles(len(ahead), [0.5, 0.9]))
+    assert found[:, 0] == pytest.approx(direct.predicted_mean, rel=1e-9)
+    assert found[:, 1] - found[:, 0] == pytest.approx(1.2815515655 * direct.se_mean, rel=1e-6)
+    # a record date that is announced for tomorrow moves tomorrow alone, by what the past ones did
+    told = forecasting.fit("arima", values.iloc[:298], transform="log", record_dates=[*record, ahead[0]], **options)
+    moved = np.log(told.quantiles(2, [0.5]))[:, 0] - found[:2, 0]
+    assert moved == pytest.approx([ours._kept[1][4], 0], abs=1e-9)
+    assert moved[0] == pytest.approx(0.3, abs=4 * 0.02)
+    with pytest.raises(ValueError, match="'record' has none"):
+        forecasting.fit("arima", values.iloc[:298], record_dates=ahead, **options)
+
+
 def test_ets_is_at_least_as_good_as_statsmodels():
     """Sums of squares on 12 autoregressive series, both forms: never above, as statsmodels' sometimes are."""
     import warnings
@@ -212,10 +240,12 @@ FAST = ["naive", "seasonal_naive", "moving_average", "rolling_quantile", "ewma_q
         "croston", "sba", "tsb", "median"]  # fmt: skip
 
 
-@pytest.mark.parametrize("model", [*FAST, "arima", "boosting"])
+@pytest.mark.parametrize("model", [*FAST, "arima", "boosting", "calendar"])
 def test_nothing_after_the_origin_is_seen(model, walk):
     """Rows from the target on changed: the forecasts of its origin are the same bits, with and without a lag."""
-    options = {"arima": {"order": (1, 1, 1)}, "boosting": {"trees": 5}}.get(model, {})
+    options = {"arima": {"order": (1, 1, 1)}, "boosting": {"trees": 5},
+               "calendar": {"order": (1, 1, 0), "regressors": ["weekday", "month_end"]}}.get(model, {})  # fmt: skip
+    model = "arima" if model == "calendar" else model
     arguments = {"first": 150, "levels": [0.1, 0.9], "transform": "log", **options}
     changed = walk.iloc[:157].copy()
     changed.iloc[153:] *= np.array([3.0, 0.2, 5.0, 0.1])

@@ -70,6 +70,11 @@ def test_the_panel_is_62_names_none_of_them_intermittent(flows):
     assert kinds.to_dict() == {"erratic": 49, "lumpy": 11, "smooth": 2}
 
 
+def test_arima_of_the_lowest_aic_is_as_good_as_the_means(flows):
+    rows = scored(flows, ["naive", "arima"])
+    held(rows, "arima", 1.785, 0.693, 0.756, 0.794, 0.922, 0.82)
+
+
 def test_a_mean_of_the_past_beats_the_last_value_of_a_flow(table):
     held(table, "naive", 2.669, 1, 1.022, 3.083, 0.921)
     held(table, "ses", 1.788, 0.6945, 0.763, 0.8065, 0.926, 0.79)

@@ -44,6 +44,11 @@ def without(book, what):
         "a risk weight": lost("clients", "risk_weight"),
         "shorts": {"positions": book.positions[book.positions["side"] == "long"]},
         "volume beyond one share": {"securities": book.securities.assign(average_daily_volume=1)},
+        "volume of the first": {
+            "securities": book.securities.assign(
+                average_daily_volume=book.securities["average_daily_volume"].where(book.securities.index > 0, 0)
+            )
+        },
         "volume": {"securities": book.securities.assign(average_daily_volume=0)},
         "locates": {"locates": none["locates"]},
         "debits": {"debits": none["debits"]},
@@ -74,6 +79,7 @@ MISSING = {
     "a risk weight": {"holding_cost capital"},
     "shorts": {"holding_cost over_borrow", "days_to_cover", "kpis", "rehypothecation"},
     "volume beyond one share": set(),
+    "volume of the first": set(),
     "volume": {"days_to_cover"},
     "locates": {"locates", "kpis"},
     "debits": {"rehypothecation"},

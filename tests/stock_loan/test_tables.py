@@ -361,3 +361,10 @@ def test_the_edges_of_every_range_are_in_and_the_next_value_is_not(table, column
 def test_no_column_of_numbers_is_without_its_range():
     numbers = {(t, c) for t in COLUMNS for c in COLUMNS[t] if str(COLUMNS[t][c].dtype) in ("int64", "float64")}
     assert numbers == {(table, column) for table in EDGES for column in EDGES[table]}
+
+
+def test_a_number_may_be_empty_where_its_description_says_so():
+    for table, columns in COLUMNS.items():
+        for name, column in columns.items():
+            if str(column.dtype) in ("int64", "float64"):
+                assert column.nullable == ("empty = " in column.description), f"{table}.{name}"

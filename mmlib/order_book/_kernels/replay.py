@@ -22,8 +22,9 @@ FAR = 2.0**31  # ticks from the mid beyond which an order would never fill: none
 
 
 @njit(cache=True)
-def _touch_changed(s, local):
+def _touch_changed(s, now, local):
     """Put the new touch on its way; touches that have been overtaken by another that has arrived go."""
+    _see(s, now)
     size = len(s.touch_time)
     if s.touches == size:
         s.fault = TOO_MANY_MESSAGES
@@ -55,7 +56,7 @@ def _respond(s, now, what, order, size):
     s.answers += 1
 
 
-@njit(cache=True)
+@njit(inline="always")
 def _hear(s, now):
     """Take the responses that have arrived by `now`."""
     n = len(s.answer_time)
@@ -74,6 +75,7 @@ def _hear(s, now):
                 s.at_exchange[order] = FREE
         s.answer_first = (s.answer_first + 1) % n
         s.answers -= 1
+        s.news = True
 
 
 @njit(cache=True)
@@ -183,7 +185,7 @@ def _depth(s, now, local, side, tick, size):
                 ):
                     _fill(s, now, order, s.left[order], s.tick[order], bid + ask, False)
     if s.bid != bid or s.ask != ask:
-        _touch_changed(s, local)
+        _touch_changed(s, now, local)
 
 
 @njit(cache=True)
@@ -267,7 +269,7 @@ def _send(s, what, side, tick, size):
     s.fault = TOO_MANY_ORDERS
 
 
-@njit(cache=True)
+@njit(inline="always")
 def want(s, side, tick, size):
     """Keep an order at `tick`, cancel others of the side, send what is missing."""
     if tick == LEAVE:
@@ -293,63 +295,64 @@ def cut(s, target):
     _send(s, TAKE, -1 if s.known_position > 0 else 1, NONE, abs(s.known_position) - target)
 
 
-@njit(cache=True)
-def advance(feed, s, bid, ask):
-    """Ask for ticks, then run one book to its next decision; sets `done` where there is none."""
-    want(s, 1, bid, s.order_size)
-    want(s, -1, ask, s.order_size)
-    now = s.now + s.step
+@njit(inline="always")
+def _advance(feed, s, decisions, policy, parameters):
+    """Run one book through `decisions` decisions, or to its end (sets `done`): ask for ticks, then to the next."""
     n = len(feed)
-    cursor = s.cursor
-    while s.fault == OK:
-        data = feed[cursor].ts if cursor < n else NEVER
-        request = s.request_time[s.request_first] if s.requests > 0 else NEVER
-        if min(data, request) > now:
-            break
-        if data <= request:
-            row = feed[cursor]
-            if row.kind == DATA_DEPTH:
-                _depth(s, row.ts, row.ts + s.feed_latency if s.feed_latency >= 0 else row.local, row.side, row.tick,
-                       row.qty)  # fmt: skip
-            elif s.resting > 0:
-                if row.kind == DATA_TRADE:
-                    _trade(s, row.ts, row.side, row.tick, row.qty)
-                elif s.queue == ORDERS:
-                    _leave(s, row.side, row.tick, row.qty, row.local)
-            cursor += 1
-            if s.touches > 1 and s.touch_time[(s.touch_first + 1) % len(s.touch_time)] <= row.ts:
-                _see(s, row.ts)
-        else:
-            _arrive(s)
-    s.cursor = cursor
-    _see(s, now)
-    _hear(s, now)
     last = feed[n - 1].ts + s.feed_latency if s.feed_latency >= 0 else feed[n - 1].local
-    if cursor == n and s.requests == 0 and s.answers == 0 and last <= now:
-        s.done = True
-        return
-    s.now = now
-    s.decision += 1
+    cursor = s.cursor
+    while decisions > 0 and not s.done and s.fault == OK:
+        bid, ask = policy(s, *parameters)
+        if s.news or bid != s.asked_bid or ask != s.asked_ask:  # else it would ask for what it has asked for
+            want(s, 1, bid, s.order_size)
+            want(s, -1, ask, s.order_size)
+            s.asked_bid, s.asked_ask, s.news = bid, ask, False
+        now = s.now + s.step
+        while s.fault == OK:
+            request = s.request_time[s.request_first] if s.requests > 0 else NEVER
+            until = min(now, request)
+            while cursor < n and feed[cursor].ts <= until and s.fault == OK:
+                row = feed[cursor]
+                kind, ts, local, side, tick, qty = row.kind, row.ts, row.local, row.side, row.tick, row.qty
+                cursor += 1
+                if kind == DATA_DEPTH:
+                    _depth(s, ts, ts + s.feed_latency if s.feed_latency >= 0 else local, side, tick, qty)
+                elif s.resting > 0:
+                    if kind == DATA_TRADE:
+                        _trade(s, ts, side, tick, qty)
+                    elif s.queue == ORDERS:
+                        _leave(s, side, tick, qty, local)
+            if request > now or s.fault != OK:
+                break
+            _arrive(s)
+        _see(s, now)
+        _hear(s, now)
+        if cursor == n and s.requests == 0 and s.answers == 0 and last <= now:
+            s.done = True
+        else:
+            s.now = now
+            s.decision += 1
+            decisions -= 1
+    s.cursor = cursor
+
+
+@njit(cache=True)
+def _given(s, bid, ask):
+    return bid, ask
 
 
 @njit(cache=True, nogil=True)
 def step(feed, state, wanted):
     """Each book: ask for `wanted` (B, 2) ticks of bid and ask, then on to the next decision."""
     for b in range(len(state)):
-        s = state[b]
-        if s.done or s.fault != OK:
-            continue
-        advance(feed, s, wanted[b, 0], wanted[b, 1])
+        _advance(feed, state[b], 1, _given, (wanted[b, 0], wanted[b, 1]))
 
 
 @njit(nogil=True)
 def run(feed, state, policy, parameters):
     """Each book to its end with a compiled policy."""
     for b in range(len(state)):
-        s = state[b]
-        while not s.done and s.fault == OK:
-            bid, ask = policy(s, *parameters)
-            advance(feed, s, bid, ask)
+        _advance(feed, state[b], NEVER, policy, parameters)
 
 
 @njit(cache=True, nogil=True)
@@ -390,10 +393,7 @@ def tabled(s, times, lowest, bid, ask, slack, limit, target):
 
 
 @njit(cache=True, nogil=True)
-def run_table(feed, state, times, lowest, bid, ask, slack, limit, target):
+def run_table(feed, state, *parameters):
     """`run` with the policy `tabled`, kept compiled from one process to the next."""
     for b in range(len(state)):
-        s = state[b]
-        while not s.done and s.fault == OK:
-            wanted_bid, wanted_ask = tabled(s, times, lowest, bid, ask, slack, limit, target)
-            advance(feed, s, wanted_bid, wanted_ask)
+        _advance(feed, state[b], NEVER, tabled, parameters)

@@ -24,9 +24,7 @@ def ar(y, calendar, horizon, kept, *, lags=5, regressors=(), record_dates=()):
         most = 5
     else:
         most = lags = checks.integer("lags", lags, least=0, most=60)
-    extra = np.ones((len(y) + horizon, 1))
-    if names:
-        extra = np.hstack([extra, trading_days.regressors(calendar.dates(horizon), names, record_dates)])
+    extra = np.hstack([np.ones((len(y) + horizon, 1)), _known(y, calendar, horizon, names, record_dates)])
     need("ar", y, 2 * (most + extra.shape[1]) + 2, f"{most} lags")
     if lags == "aic":
         lags = min(range(most + 1), key=lambda p: _aic(y, extra, p, most))
@@ -40,6 +38,13 @@ def ar(y, calendar, horizon, kept, *, lags=5, regressors=(), record_dates=()):
     for j in range(1, horizon):
         psi[j] = phi[: min(j, lags)] @ psi[j - 1 :: -1][: min(j, lags)]
     return Law(np.array(path[lags:]), residuals, rms(residuals) * np.sqrt(np.cumsum(psi**2)))
+
+
+def _known(y, calendar, horizon, names, record_dates):
+    """Columns of `trading_days.regressors`, rows of the history's days and the `horizon` after them."""
+    if not names:
+        return np.empty((len(y) + horizon, 0))
+    return trading_days.regressors(calendar.dates(horizon), names, record_dates)
 
 
 def _regress(y, extra, lags, skip):
@@ -57,30 +62,38 @@ def _aic(y, extra, lags, skip):
     return n * np.log(max(float(residuals @ residuals), 1e-300) / n) + 2 * (lags + extra.shape[1])
 
 
-def arima(y, calendar, horizon, kept, *, order=None, seasonal_order=(0, 0, 0, 0), trend="n", orders=ORDERS):
+def arima(
+    y, calendar, horizon, kept, *, order=None, seasonal_order=(0, 0, 0, 0), trend="n", orders=ORDERS, regressors=(),
+    record_dates=(),
+):  # fmt: skip
     """ARIMA of statsmodels: the order with the lowest AIC of `orders` unless given; then only the state moves.
 
-    Order and parameters are those of the first fit; mean and standard error are the library's.
+    Order and parameters are those of the first fit; mean and standard error are the library's. With `regressors`, as
+    of `trading_days.regressors`, what ARIMA describes are the errors of a regression on them.
     """
     api = optional.load("statsmodels.tsa.arima.model", "forecast", "ARIMA forecasts")
+    names, n = tuple(regressors), len(y)
+    extra = _known(y, calendar, horizon, names, record_dates)
+    for name in names:
+        if not _known(y, calendar, 0, (name,), record_dates).any(axis=0).all():
+            raise ValueError(f"regressors must have days in the history to learn from; {name!r} has none")
+    before, after = (extra[:n], extra[n:]) if names else (None, None)
+
+    def model(order, trend):
+        return api.ARIMA(y, exog=before, order=order, seasonal_order=seasonal_order, trend=trend)
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # an iteration limit is seen in the AIC that results
         if kept is None:
             candidates = [tuple(order)] if order is not None else [tuple(each) for each in orders]
-            need("arima", y, 3 * max(sum(each) for each in candidates) + sum(seasonal_order[:3]) * 2 + 10)
-            fits = [
-                api.ARIMA(
-                    y, order=each, seasonal_order=seasonal_order, trend=trend if not each[1] or trend != "c" else "n"
-                ).fit()
-                for each in candidates
-            ]
+            least = 3 * max(sum(each) for each in candidates) + sum(seasonal_order[:3]) * 2 + 2 * extra.shape[1] + 10
+            need("arima", y, least)
+            fits = [model(each, trend if not each[1] or trend != "c" else "n").fit() for each in candidates]
             best = min(fits, key=lambda fit: fit.aic)
             kept = (best.model.order, best.params)
         order, parameters = kept
-        results = api.ARIMA(y, order=order, seasonal_order=seasonal_order, trend=trend).filter(
-            parameters, cov_type="none"
-        )
-        ahead = results.get_forecast(horizon)
+        results = model(order, trend).filter(parameters, cov_type="none")
+        ahead = results.get_forecast(horizon, exog=after)
         point, sd = np.asarray(ahead.predicted_mean), np.asarray(ahead.se_mean)
     start = order[1] + seasonal_order[1] * seasonal_order[3]
     return Law(point, results.resid[start:], sd, kept=kept)
