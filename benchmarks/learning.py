@@ -1,11 +1,11 @@
 """Learning where the optimum is known: the environment's speed, and what the learners without a sample lose.
 
-    python benchmarks/learning.py
+    python benchmarks/learning.py                      # with PPO: .venv-deep/bin/python, `make .venv-deep/ok`
 
 The market is Avellaneda and Stoikov's in 200 steps, Q 30. Times are CPU seconds, the least of several runs. Gymnasium's
 SyncVectorEnv, and Stable-Baselines3's DummyVecEnv where it is installed, run the same single environment; figures that
-are cited were measured elsewhere, on another machine, and stand beside as orders of magnitude only. PPO is not in here:
-torch is in an environment of its own.
+are cited were measured elsewhere, on another machine, and stand beside as orders of magnitude only. PPO runs where
+torch is installed, as for the policies of data/learning.
 """
 
 import math
@@ -151,8 +151,31 @@ def regimes():
         )
 
 
+def ppo_runs():
+    if not all(map(find_spec, ("torch", "stable_baselines3"))):
+        print("PPO: torch and stable_baselines3 are not installed here; data/learning/curves.csv has what they learned")
+        return
+    from mmlib.learning import ppo
+
+    best = evaluate.penalised(AS, environment.optimum(AS, **CHAIN, **PENALTY), **PENALTY, scheme="bernoulli")
+    income = 2 * AS.A * CHAIN["horizon"] / CHAIN["steps"] / (math.e * AS.k)  # of a step, without risk aversion
+    for reward, offset in (("centred", 0.0), ("realised", income)):
+        begin, lost = time.process_time(), []
+        for seed in range(3):
+            env = environment.MarketMakingVectorEnv(
+                1024, AS, **CHAIN, **PENALTY, reward=reward, low=0.0, high=1.5, scale=3.0
+            )
+            quotes = environment.quotes(env, ppo.train(env, 4_096_000, seed, offset=offset))
+            lost.append(100 * (1 - evaluate.penalised(AS, quotes, **PENALTY, scheme="bernoulli") / best))
+        print(
+            f"PPO, reward {reward}, last policies of seeds 0, 1, 2: {', '.join(f'{x:.3f}' for x in lost)} % below the"
+            f" optimum after 4,096,000 steps, {(time.process_time() - begin) / 3:.0f} CPU seconds"
+        )
+
+
 if __name__ == "__main__":
     speed()
     gradients()
     brackets()
     regimes()
+    ppo_runs()
