@@ -1,6 +1,7 @@
 """What `train` trains, and how what it learned is judged: by its regret, exactly, where the optimum is known."""
 
 import io
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -66,7 +67,7 @@ def in_environment(algorithm: str, given: dict[str, Any], timesteps: int, seed: 
     env = environment.MarketMakingVectorEnv(
         ENVIRONMENTS, market, **grid, **penalties, reward=reward, low=0.0, high=high, scale=scale
     )
-    income = 2 * market.A * env.rules.dt * np.exp(-market.k * market.fee) / (np.e * market.k)
+    income = 2 * market.A * env.rules.dt * np.exp(-market.k * market.fee) / (math.e * market.k)
 
     def learn_ppo(watch, start):
         offset = income if reward == "realised" else 0.0
