@@ -247,7 +247,7 @@ def _changes(data, bids, asks):
 
 def _check(changes, gone=False):
     for price, size, _ in changes:
-        if not (0 < price < np.inf and (size >= 0 if gone else size > 0) and size < np.inf):
+        if not (price > 0 and (size >= 0 if gone else size > 0)):
             raise ValueError(f"price must be > 0 and size {'>=' if gone else '>'} 0; got {price!r} and {size!r}")
 
 
