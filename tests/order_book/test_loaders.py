@@ -38,6 +38,7 @@ def test_written_and_read_is_the_same_in_every_wrapping(table, files, tmp_path):
         for path in files:
             out.write(path, path.name)
     assert lobster.read(archive, cache=False).equals(table)
+    assert lobster.read(archive, archive, cache=False).equals(table)
     for path in files:
         path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
     found = lobster.read(*files, cache=False)
