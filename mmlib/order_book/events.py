@@ -58,7 +58,7 @@ def levels(events: pd.DataFrame) -> int:
     Raises
     ------
     EventError
-        If a column of DESIGN's table is missing, or the book's columns are not complete.
+        If one of `COLUMNS` is missing, or the book's columns are not complete.
     """
     missing = [name for name in COLUMNS if name not in events]
     if missing:

@@ -165,6 +165,39 @@ def test_validate_finds_what_was_changed(table):
     assert events.validate(table).empty
 
 
+def test_each_disagreement_has_its_row_column_and_both_values(table):
+    """One size, one price, one locked book, one time that goes back, each at rows that were looked up by hand."""
+    same = table.copy()
+    ask, bid, time = (same.columns.get_loc(name) for name in ("ask_price_1", "bid_price_1", "time_ns"))
+    size = same.columns.get_loc("bid_size_2")
+    last = len(same) - 1  # what is wrong in the last row is wrong in no later one
+    right, same.iloc[last, size] = same.iloc[last, size], same.iloc[last, size] + 7
+    found = events.validate(same)
+    assert found.to_dict("records") == [
+        {"row": last, "what": "book", "column": "bid_size_2", "expected": right, "found": right + 7}
+    ]
+    same = table.copy()
+    same.iloc[last, bid] = same.iloc[last, ask]
+    found = events.validate(same)
+    assert found["what"].tolist() == ["book", "crossed"]
+    assert found["row"].tolist() == [last] * 2
+    assert found["column"].tolist() == ["bid_price_1"] * 2
+    touch = table.iloc[last, [bid, ask]].tolist()
+    assert found["expected"].tolist() == pytest.approx(touch, abs=1e-9)
+    assert found["found"].tolist() == pytest.approx([touch[1]] * 2, abs=1e-9)
+    same = table.copy()
+    same.iloc[9, time] = same.iloc[8, time] - 1
+    assert events.validate(same).to_dict("records") == [
+        {"row": 9, "what": "time", "column": "time_ns", "expected": same.iloc[8, time], "found": same.iloc[9, time]}
+    ]
+    same.iloc[9, time] = same.iloc[8, time]
+    assert events.validate(same).empty
+    for kind in (0, 8):
+        same.iloc[5, same.columns.get_loc("kind")] = kind
+        with pytest.raises(EventError, match="events must be LOBSTER's"):
+            events.validate(same)
+
+
 def mutated(data, rng):
     data = bytearray(data)
     for _ in range(rng.integers(1, 4)):
