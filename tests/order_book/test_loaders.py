@@ -440,3 +440,18 @@ def test_a_zip_that_explodes_is_refused(tmp_path):
         out.writestr("X_orderbook_1.csv", b"1,1,1,1\n")
     with pytest.raises(EventError, match="200 times its size"):
         lobster.read(path, cache=False)
+
+
+def test_the_mid_and_the_columns_that_it_needs():
+    """By hand; with the first missing column named, of the events and of the book."""
+    table = synthetic.lobster_events(seconds=5, levels=2, seed=3).iloc[:3].copy()
+    table["bid_price_1"], table["ask_price_1"] = [10.0, 10.5, np.nan], [11.0, 10.75, 12.0]
+    assert np.array_equal(events.mid(table), [10.5, 10.625, np.nan], equal_nan=True)
+    with pytest.raises(EventError, match="'size' is missing"):
+        events.mid(table.drop(columns="size"))
+    for name in ("bid_size_1", "ask_price_1", "bid_price_2"):
+        with pytest.raises(EventError, match=f"a whole book after each row; '{name}' is missing"):
+            events.levels(table.drop(columns=name))
+    bare = table.drop(columns=events.book_columns(2))
+    with pytest.raises(EventError, match="'ask_price_1' is missing"):
+        events.levels(bare)
