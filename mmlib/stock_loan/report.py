@@ -15,8 +15,8 @@ import errno
 import html
 import io
 import os
+import secrets
 import shutil
-import tempfile
 from pathlib import Path
 
 import matplotlib as mpl
@@ -90,8 +90,9 @@ def write(
         if (folder / name).is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(folder / name))
     near = folder if folder.is_dir() else folder.parent  # on the device of the folder, which may be a mount point
-    temporary = Path(tempfile.mkdtemp(prefix=".mmlib-", dir=near))  # before the work: it may be forbidden
+    temporary = near / f".mmlib-{secrets.token_hex(8)}"
     try:
+        temporary.mkdir(0o700)  # before the work: it may be forbidden
         solution = tickets.whole(allocation.round_lots(allocation.solve(problem)))
         found = tickets.table(book, date, solution, rerate)
         steps = tickets.bridge(book, date, solution, rerate)

@@ -100,8 +100,17 @@ import sys, time
 import pandas as pd
 from mmlib.stock_loan import panels
 table = pd.read_parquet(sys.argv[1])
-one = panels.forecast_chunk
-panels.forecast_chunk = lambda *a, **k: (time.sleep(0.2), one(*a, **k))[1]
+one, begun = panels.forecast_chunk, []
+
+
+def chunk(*arguments, **options):
+    begun.append(1)
+    if len(begun) > 3:
+        time.sleep(600)  # it will be killed here
+    return one(*arguments, **options)
+
+
+panels.forecast_chunk = chunk
 panels.forecast(table, levels=[0.05, 0.5, 0.95], transform="log1p", workers=1, chunk=2, path=sys.argv[2])
 """
 
@@ -118,7 +127,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(book, tmp_path):
     process.send_signal(signal.SIGKILL)
     process.wait()
     finished = journal.read_bytes().count(b"\n") - 1
-    assert 3 <= finished < 12
+    assert 3 <= finished <= 6
     table = pd.read_parquet(tmp_path / "book.parquet")
     panels.forecast(table, levels=LEVELS, transform="log1p", workers=2, chunk=2, path=out)
     panels.forecast(table, levels=LEVELS, transform="log1p", workers=1, path=tmp_path / "whole.csv")
