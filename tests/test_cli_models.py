@@ -62,6 +62,7 @@ def refused(*arguments):
     return line
 
 
+@pytest.mark.deep
 def test_the_common_market_alone():
     """64.13348915 is the optimum's certainty equivalent at Avellaneda & Stoikov's parameters."""
     found = rows(printed("simulate", "hjb", "--seed", 42, "--paths", 4000))
@@ -261,6 +262,7 @@ def test_ctrl_c_ends_it_cleanly(tmp_path):
     assert os.listdir(tmp_path) == ["started"]
 
 
+@pytest.mark.deep
 def test_the_commands_of_the_readme_run(monkeypatch, tmp_path):
     """As written, from a copy of the folder they name."""
     (tmp_path / "data").symlink_to(ROOT / "data")

@@ -107,6 +107,7 @@ def test_the_glass_boxs_bandit_is_the_librarys():
     assert rows(text)["learned"][2] == pytest.approx(value, abs=5.1e-5)
 
 
+@pytest.mark.deep
 def test_what_was_learned_from_books_is_tested_on_the_part_after_them():
     """Two parts of half an hour, one round. The scores are those of the replay on the second part, by the library."""
     text = printed("train", "book_environment", *PAIR, "-p", "parts", 2, "--timesteps", 1, "--fee", "-0.2")

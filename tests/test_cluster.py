@@ -76,6 +76,7 @@ def test_a_cluster_gives_the_bytes_of_one_process_and_one_bad_name_stops_nobody(
     assert list(found.index[found["error"] != ""]) == ["N7"]
 
 
+@pytest.mark.deep
 def test_what_one_process_began_a_cluster_ends(address, book, tmp_path):
     """A journal cut in the middle of a line, as a kill leaves it, is taken up on other machines to the same bytes."""
     arguments = {"levels": LEVELS, "chunk": 2}
@@ -103,6 +104,7 @@ def test_processes_of_this_machine_end_with_the_block():
         os.kill(pid, 0)
 
 
+@pytest.mark.deep
 def test_an_address_where_nothing_listens_is_named():
     words = "scheduler must be the address of a running Dask scheduler"
     with pytest.raises(ValueError, match=words), cluster.client("tcp://127.0.0.1:9"):

@@ -76,7 +76,14 @@ def results(path):
     return chapter.read_results(nbformat.read(path, as_version=4))
 
 
-@each_chapter
+# the longest, in make deep; their results with the committed parameters are compared in every run
+LONGEST = ["learning/book_environment", "learning/glass_box", "market_making/glft", "market_making/hjb_numerics",
+           "stock_loan/allocation", "stock_loan/demand", "stock_loan/forecasting", "stock_loan/panels"]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.deep] if name in LONGEST else []) for name in CHAPTERS]
+)
 def test_a_chapter_runs_with_other_parameters_from_another_folder(name, tmp_path, monkeypatch):
     """The results must differ from the committed ones, or the parameters were not used."""
     monkeypatch.chdir(tmp_path)
