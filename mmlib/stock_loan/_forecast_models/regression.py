@@ -74,9 +74,6 @@ def arima(
     api = optional.load("statsmodels.tsa.arima.model", "forecast", "ARIMA forecasts")
     names, n = tuple(regressors), len(y)
     extra = _known(y, calendar, horizon, names, record_dates)
-    for name in names:
-        if not _known(y, calendar, 0, (name,), record_dates).any(axis=0).all():
-            raise ValueError(f"regressors must have days in the history to learn from; {name!r} has none")
     before, after = (extra[:n], extra[n:]) if names else (None, None)
 
     def model(order, trend):
@@ -85,6 +82,9 @@ def arima(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # an iteration limit is seen in the AIC that results
         if kept is None:
+            for name in names:
+                if not _known(y, calendar, 0, (name,), record_dates).any(axis=0).all():
+                    raise ValueError(f"regressors must have days in the history to learn from; {name!r} has none")
             candidates = [tuple(order)] if order is not None else [tuple(each) for each in orders]
             least = 3 * max(sum(each) for each in candidates) + sum(seasonal_order[:3]) * 2 + 2 * extra.shape[1] + 10
             need("arima", y, least)
