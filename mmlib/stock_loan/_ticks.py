@@ -1,6 +1,7 @@
 """Books in a tick store: an update holds the rows of some tables; a key sent again replaces its row."""
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -40,15 +41,15 @@ def read(folder: str | Path) -> Book:
     try:
         with tick_store.open(folder, read_only=True) as store:
             snapshot = store.snapshot()
-            frames = {name: snapshot.rows(name) for name in COLUMNS}
-            notes = snapshot.rows(NOTES)[NOTE] if NOTES in snapshot.names else []
+            sent = {name: snapshot.rows(name) for name in COLUMNS}
+            notes = list(snapshot.rows(NOTES)[NOTE]) if NOTES in snapshot.names else []
     except tick_store.StoreError as error:
         raise TableError(f"ticks:{folder}: {error}") from error
-    book = Book(**{name: newest(rows, KEYS[name]).drop(columns="seq") for name, rows in frames.items()})
-    replaced = {name: len(rows) - len(getattr(book, name)) for name, rows in frames.items()}
-    told = [f"{name}: {rows} rows were sent again later and replaced" for name, rows in replaced.items() if rows]
-    book = Book(**{name: getattr(book, name) for name in COLUMNS}, notes=(*notes, *told))
-    return tables.check(book, {name: (f"{name} (tick store)", 0) for name in COLUMNS})
+    frames: dict[str, Any] = {name: newest(rows, KEYS[name]).drop(columns="seq") for name, rows in sent.items()}
+    for name, rows in sent.items():
+        if replaced := len(rows) - len(frames[name]):
+            notes.append(f"{name}: {replaced} rows were sent again later and replaced")
+    return tables.check(Book(**frames, notes=tuple(notes)), {name: (f"{name} (tick store)", 0) for name in COLUMNS})
 
 
 def newest(rows: pd.DataFrame, keys: list[str]) -> pd.DataFrame:

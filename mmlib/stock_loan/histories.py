@@ -36,7 +36,7 @@ def flows(path="") -> pd.DataFrame:
     A book is named as `sources.open` takes it, with the prefix that says what holds it: ``ticks:FOLDER``.
     """
     if str(path).startswith(("ticks:", "parquet:", "kdb:")):
-        return demand.series(sources.open(path))
+        return pd.DataFrame(demand.series(sources.open(path)))
     file = Path(path) if path else SAMPLE / "flows.csv"
     try:
         table = pd.read_csv(file, index_col=0)

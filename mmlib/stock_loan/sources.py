@@ -66,14 +66,12 @@ def open(url: str | Path) -> Book:
     tables.TableError
         If a file is missing, cut short, not UTF-8, or breaks a rule of the tables; names the file and the line.
     """
-    if str(url).startswith("ticks:"):
-        return _ticks.read(str(url).removeprefix("ticks:"))
-    if str(url).startswith("parquet:"):
-        folder, of = Path(str(url).removeprefix("parquet:")), "parquet"
-    else:
-        folder, of = Path(url), "csv"
+    of = next((kind for kind in ("parquet", "ticks") if str(url).startswith(f"{kind}:")), "csv")
+    folder = Path(url) if of == "csv" else Path(str(url).removeprefix(f"{of}:"))
     if not os.path.isdir(folder):  # False, too, for a name too long or with a NUL
         raise TableError(f"url must be a folder of CSV files, parquet:FOLDER or ticks:FOLDER; got {str(url)!r}")
+    if of == "ticks":
+        return _ticks.read(folder)
     if of == "csv" and _desk_export.is_one(folder):
         return _desk_export.book(folder)
     if of == "csv":

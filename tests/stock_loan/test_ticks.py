@@ -120,9 +120,12 @@ def test_a_row_twice_in_one_update_is_refused(small, tmp_path):
 
 
 def test_a_store_of_something_else_is_refused_by_name(small, tmp_path):
-    with pytest.raises(TableError, match="not a tick store"):
+    with pytest.raises(TableError, match="url must be a folder"):
         sources.open(f"ticks:{tmp_path / 'nowhere'}")
     assert not (tmp_path / "nowhere").exists()
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(TableError, match="not a tick store"):
+        sources.open(f"ticks:{tmp_path / 'empty'}")
     with tick_store.open(tmp_path / "other") as store:
         store.publish({"trade": pd.DataFrame({"x": [1]})})
     with pytest.raises(TableError, match="there is no table 'securities'; there are 'trade'"):
