@@ -137,7 +137,7 @@ def test_a_file_in_another_encoding_is_refused_by_line(tmp_path):
 
 
 def test_missing_empty_and_cut_files_are_refused(book, tmp_path):
-    with pytest.raises(TableError, match="url must be a folder of CSV files, parquet:FOLDER or .* got 'kx:nowhere'"):
+    with pytest.raises(TableError, match=r"url must be a folder of CSV files, parquet:FOLDER or .* got 'kx:nowhere'"):
         sources.open("kx:nowhere")
     sources.write_csv(book, tmp_path)
     whole = (tmp_path / "closes.csv").read_bytes()
