@@ -7,13 +7,15 @@ market maker's model by simulation and on recorded order books; train an agent a
     mmlib simulate hjb --seed 42
     mmlib backtest glft constant_spread --lobster MESSAGE.csv ORDERBOOK.csv
     mmlib train environment --algorithm gradient -o policy.npz
+    mmlib store gaps FOLDER
+    mmlib store end-of-day FOLDER 2026-01-02
 
 Exit codes: 0 done; 1 the chapter refused a value or failed, or its output cannot be written; 2 the command was wrong;
 128 + number ended by that signal (130 for Ctrl-C).
 """
 
 try:
-    from mmlib.cli import backtest, desk, ending, notebooks, run, simulate, train
+    from mmlib.cli import backtest, desk, ending, notebooks, run, simulate, store, train
 
     app = ending.App(
         cls=ending.Group,
@@ -29,5 +31,6 @@ try:
     app.command(cls=run.Command)(simulate.simulate)
     app.command(cls=run.Command)(backtest.backtest)
     app.command(cls=run.Command)(train.train)
+    app.add_typer(store.app, name="store")
 except KeyboardInterrupt:  # Ctrl-C before there is a command to end
     raise SystemExit(130) from None
