@@ -463,7 +463,7 @@ def test_the_readmes_sweep(tmp_path, monkeypatch):
     outcome = mmlib(*shlex.split(line, comments=True))
     assert (outcome.exit_code, outcome.stderr) == (0, "")
     assert sorted(os.listdir()) == ["sweep.parquet", "sweep.png"]
-    assert pq.read_table("sweep.parquet").num_rows == 15
+    assert pq.read_table("sweep.parquet").num_rows == 12
 
 
 @pytest.mark.deep
