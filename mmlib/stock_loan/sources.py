@@ -2,6 +2,7 @@
 
     >>> book = sources.open("my/folder")             # CSV: one file a table, or a desk's export of two files
     >>> book = sources.open("parquet:my/warehouse")  # Parquet, one folder a table and trade date
+    >>> book = sources.open("kdb://localhost:5010")  # a kdb+ server, by `select from` each table
     >>> book.notes                                   # what was assumed where the files did not say it
 
 Every source yields plain DataFrames by table name and says what to call each in a message; `tables.check` does the
@@ -37,7 +38,7 @@ import os
 from pathlib import Path
 
 from mmlib import textfiles
-from mmlib.stock_loan import _csv_tables, _desk_export, _parquet, tables
+from mmlib.stock_loan import _csv_tables, _desk_export, _kdb_tables, _parquet, tables
 from mmlib.stock_loan._book import Book, TableError
 from mmlib.stock_loan._schemas import COLUMNS
 
@@ -51,7 +52,8 @@ def open(url: str | Path) -> Book:
     Parameters
     ----------
     url : str or Path
-        A folder of CSV files, or `parquet:` and a folder written by `write_parquet`.
+        A folder of CSV files, `parquet:` and a folder written by `write_parquet`, or kdb://HOST:PORT, a server with the
+        eleven tables (`mmlib.tick_store`; user and password are in MMLIB_KDB_USER and MMLIB_KDB_PASSWORD).
 
     Returns
     -------
@@ -63,6 +65,8 @@ def open(url: str | Path) -> Book:
     tables.TableError
         If a file is missing, cut short, not UTF-8, or breaks a rule of the tables; names the file and the line.
     """
+    if str(url).lower().startswith("kdb:"):
+        return _kdb_tables.book(str(url))
     if str(url).startswith("parquet:"):
         folder, of = Path(str(url).removeprefix("parquet:")), "parquet"
     else:

@@ -19,15 +19,15 @@ class Update(NamedTuple):
 
     Attributes
     ----------
-    seq : int
-        Its sequence number: 1, 2, …
+    seq : int or None
+        Its sequence number: 1, 2, …; None from kdb+, which has none.
     source : str or None
     number : int or None
         The source's own number.
     tables : dict of str to DataFrame
     """
 
-    seq: int
+    seq: int | None
     source: str | None
     number: int | None
     tables: dict[str, pd.DataFrame]
@@ -79,8 +79,8 @@ class Snapshot:
 
     Attributes
     ----------
-    seq : int
-        The last update that it holds.
+    seq : int or None
+        The last update that it holds; None from kdb+.
     names : list of str
         The tables.
     """
