@@ -11,7 +11,7 @@ from pathlib import Path
 import nbformat
 import yaml
 
-from mmlib.cli import notebooks
+from mmlib import _notebooks as notebooks
 
 FOLDER = Path(__file__).resolve().parent
 

@@ -20,8 +20,8 @@ import pytest
 from click.testing import CliRunner as ClickRunner
 from typer.testing import CliRunner
 
+from mmlib import _notebooks as notebooks
 from mmlib import chapter, cli
-from mmlib.cli import notebooks
 from mmlib.cli import run as running
 
 PARAMETERS = """\
@@ -470,8 +470,6 @@ def test_packages_are_hidden_from_an_import_only_while_it_lasts():
 
 def test_what_an_editor_keeps_in_hidden_folders_is_no_chapter(tmp_path, monkeypatch):
     """JupyterLab's .ipynb_checkpoints lie among the parts."""
-    from mmlib.cli import notebooks
-
     for place in ("part/real.ipynb", "part/.hidden.ipynb", ".ipynb_checkpoints/contents-checkpoint.ipynb"):
         (tmp_path / place).parent.mkdir(exist_ok=True)
         (tmp_path / place).write_text("{}")

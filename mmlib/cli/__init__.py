@@ -7,6 +7,8 @@ market maker's model by simulation and on recorded order books; train an agent a
     mmlib simulate hjb --seed 42
     mmlib backtest glft constant_spread --lobster MESSAGE.csv ORDERBOOK.csv
     mmlib train environment --algorithm gradient -o policy.npz
+    mmlib store gaps FOLDER
+    mmlib store end-of-day FOLDER 2026-01-02
 
 Exit codes: 0 done; 1 the chapter refused a value or failed, or its output cannot be written; 2 the command was wrong;
 128 + number ended by that signal (130 for Ctrl-C).
@@ -15,7 +17,7 @@ Exit codes: 0 done; 1 the chapter refused a value or failed, or its output canno
 try:
     import typer
 
-    from mmlib.cli import backtest, desk, ending, notebooks, run, simulate, train
+    from mmlib.cli import backtest, desk, ending, notebooks, run, simulate, store, train
 except KeyboardInterrupt:  # Ctrl-C before there is a command to end
     raise SystemExit(130) from None
 
@@ -33,3 +35,4 @@ app.command()(desk.desk)
 app.command(cls=run.Command)(simulate.simulate)
 app.command(cls=run.Command)(backtest.backtest)
 app.command(cls=run.Command)(train.train)
+app.add_typer(store.app, name="store")

@@ -1,16 +1,17 @@
 """How a command ends before its time: refused in one line, or by a signal with its clean-up done."""
 
-import difflib
 import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
+
+from mmlib._notebooks import Refused
 
 #: Signals that ask a command to end; SIGHUP, of a closed terminal, is not known to every system.
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
@@ -20,12 +21,6 @@ def refuse(message: str, code: int = 2) -> NoReturn:
     """End the command with one line on stderr and an exit code."""
     typer.echo(f"mmlib: {' '.join(message.split())}", err=True)
     raise typer.Exit(code)
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A question to end a refusal of `word` with; "" where nothing known is close."""
-    close = difflib.get_close_matches(word, known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 @contextmanager
@@ -74,6 +69,9 @@ class Group(TyperGroup):
         """The command of the arguments, as click runs it."""
         try:
             return super().main(*args, **kwargs)
+        except Refused as error:
+            print(f"mmlib: {' '.join(str(error).split())}", file=sys.stderr)
+            raise SystemExit(2) from None
         except OSError as error:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python says at the end that it cannot be flushed
             print(f"mmlib: {error.filename or 'cannot print'}: {error.strerror or error}", file=sys.stderr)

@@ -8,9 +8,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from mmlib.cli.ending import did_you_mean, refuse
-from mmlib.cli.notebooks import Parameter
-from mmlib.cli.run import values
+from mmlib._notebooks import Parameter, did_you_mean, values
+from mmlib.cli.ending import refuse
 
 #: Avellaneda & Stoikov's (2008) market: price/√time, orders/time, 1/price, price/time, price, price.
 MARKET = {"sigma": 2.0, "A": 140.0, "k": 1.5, "mu": 0.0, "impact": 0.0, "fee": 0.0}

@@ -5,11 +5,10 @@ then papermill executes a copy with the values written in as literals, never as 
 a finished run: whole, with the mode of the file that was there, and through a link.
 """
 
-import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,9 +16,9 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from mmlib.cli import files, notebooks
-from mmlib.cli.ending import by_signal, did_you_mean, refuse, unbroken
-from mmlib.cli.notebooks import Parameter
+from mmlib import _notebooks as notebooks
+from mmlib.cli import files
+from mmlib.cli.ending import by_signal, refuse, unbroken
 
 
 class Command(TyperCommand):
@@ -71,7 +70,7 @@ def run(
     """
     name, path = notebooks.find(chapter)
     notebook = notebooks.read(path)
-    given = values(name, notebooks.parameters(path, notebook), parameter or [])
+    given = notebooks.values(name, notebooks.parameters(path, notebook), parameter or [])
     output = Path(path.name) if output is None else output
     if output.suffix != ".ipynb":
         refuse(f"OUT must end in .ipynb; got {str(output)!r}")
@@ -94,53 +93,6 @@ def run(
     for result, value in results.items():
         typer.echo(f"{result:{width}}  {shown(value)}")
     typer.echo(f"written: {', '.join(map(str, targets))}")
-
-
-def values(chapter: str, parameters: list[Parameter], pairs: list[str]) -> dict[str, Any]:
-    """Values by name from `NAME\\0VALUE` texts, each of the type of its parameter's default."""
-    defaults = {parameter.name: parameter.default for parameter in parameters}
-    found: dict[str, Any] = {}
-    for name, text in (pair.split("\0") for pair in pairs):
-        if name not in defaults:
-            has = f"; it has {', '.join(defaults)}" if defaults else ""
-            refuse(f"{chapter} has no parameter {name!r}{did_you_mean(name, defaults)}{has}")
-        if name in found:
-            refuse(f"parameter {name!r} is given twice")
-        found[name] = _convert(name, defaults[name], text)
-    return found
-
-
-def _convert(name: str, default: object, text: str) -> Any:
-    kinds: dict[type, tuple[str, Callable[[str], Any]]] = {
-        bool: ("true or false", lambda text: {"true": True, "false": False}[text.lower()]),
-        int: ("a whole number", int),
-        float: ("a number", float),
-        str: ("a text", str),
-        list: (f"a list as JSON, like {json.dumps(default, default=str)}", lambda text: _json_like(default, text)),
-    }
-    if type(default) not in kinds:
-        refuse(f"{name} cannot be set from the command line: its default is {default!r}")
-    kind, parse = kinds[type(default)]
-    try:
-        value = parse(text)
-        json.dumps(value, ensure_ascii=False).encode()  # bytes that are not UTF-8 cannot be kept in a notebook
-        return value
-    except (ValueError, KeyError, RecursionError):
-        refuse(f"{name} must be {kind}; got {text!r}")
-
-
-def _json_like(default: object, text: str) -> Any:
-    value = json.loads(text)
-    if not _alike(value, default):
-        raise ValueError
-    return value
-
-
-def _alike(value: object, default: object) -> bool:
-    """Whether `value` has the type of `default`; elements of a list those of any element of it, if it has some."""
-    if isinstance(default, list):
-        return isinstance(value, list) and all(not default or any(_alike(v, d) for d in default) for v in value)
-    return type(value) is type(default) or (type(value), type(default)) == (int, float)
 
 
 def _target(file: Path, notebook: Path) -> Path:

@@ -7,11 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
+from mmlib._notebooks import Parameter, did_you_mean, values
 from mmlib.cli import files
 from mmlib.cli.backtest import Binance, Fee, Latency, Lobster, Lot, Queue, Step, Symbol, capture, refuse_mixtures
-from mmlib.cli.ending import by_signal, computing, did_you_mean, refuse, unbroken
-from mmlib.cli.notebooks import Parameter
-from mmlib.cli.run import values
+from mmlib.cli.ending import by_signal, computing, refuse, unbroken
 from mmlib.cli.simulate import Pairs
 
 #: Parameters by environment, with the defaults that a training begins from; those of `OWN` are left out unless given.

@@ -4,13 +4,14 @@ histories.balance()                    # dollars on loan in one synthetic name: 
 histories.balance("occ.csv", "GME")    # a file of the OCC's balances
 histories.flows()                      # shares asked for, days × names: flows, which go back to a level
 histories.flows("shares.csv")          # a date column, then a column a name
+histories.flows("ticks:my/store")      # the demand of the book in a tick store, or behind parquet:
 """
 
 from pathlib import Path
 
 import pandas as pd
 
-from mmlib.stock_loan import public_files
+from mmlib.stock_loan import demand, public_files, sources
 
 #: Folder of the shipped histories; `make.py` there wrote them.
 SAMPLE = Path(__file__).parents[2] / "data" / "forecast"
@@ -30,7 +31,12 @@ def balance(path="", symbol: str = "") -> pd.Series:
 
 
 def flows(path="") -> pd.DataFrame:
-    """Shares by day and name: the shipped ones, or from a CSV with a date in the first column."""
+    """Shares by day and name: the shipped ones, from a CSV with a date in the first column, or a book's demand.
+
+    A book is named as `sources.open` takes it, with the prefix that says what holds it: ``ticks:FOLDER``.
+    """
+    if str(path).startswith(("ticks:", "parquet:", "kdb:")):
+        return pd.DataFrame(demand.series(sources.open(path)))
     file = Path(path) if path else SAMPLE / "flows.csv"
     try:
         table = pd.read_csv(file, index_col=0)

@@ -2,6 +2,7 @@
 
     >>> book = sources.open("my/folder")             # CSV: one file a table, or a desk's export of two files
     >>> book = sources.open("parquet:my/warehouse")  # Parquet, one folder a table and trade date
+    >>> book = sources.open("ticks:my/store")        # a tick store: its closed days and today
     >>> book = sources.open("kdb://localhost:5010")  # a kdb+ server, by `select from` each table
     >>> book.notes                                   # what was assumed where the files did not say it
 
@@ -38,7 +39,7 @@ import os
 from pathlib import Path
 
 from mmlib import textfiles
-from mmlib.stock_loan import _csv_tables, _desk_export, _kdb_tables, _parquet, tables
+from mmlib.stock_loan import _csv_tables, _desk_export, _kdb_tables, _parquet, _ticks, tables
 from mmlib.stock_loan._book import Book, TableError
 from mmlib.stock_loan._schemas import COLUMNS
 
@@ -52,8 +53,10 @@ def open(url: str | Path) -> Book:
     Parameters
     ----------
     url : str or Path
-        A folder of CSV files, `parquet:` and a folder written by `write_parquet`, or kdb://HOST:PORT, a server with the
-        eleven tables (`mmlib.tick_store`; user and password are in MMLIB_KDB_USER and MMLIB_KDB_PASSWORD).
+        A folder of CSV files; `parquet:` and a folder written by `write_parquet`; `ticks:` and the folder of a tick
+        store that holds the eleven tables, as `write_ticks` and a desk's feeds fill it: all its updates so far are one
+        book, whose rows of one key sent later replace those sent before; or kdb://HOST:PORT, a kdb+ server with the
+        eleven tables, user and password in the environment (`mmlib.tick_store.open`).
 
     Returns
     -------
@@ -67,12 +70,14 @@ def open(url: str | Path) -> Book:
     """
     if str(url).lower().startswith("kdb:"):
         return _kdb_tables.book(str(url))
-    if str(url).startswith("parquet:"):
-        folder, of = Path(str(url).removeprefix("parquet:")), "parquet"
-    else:
-        folder, of = Path(url), "csv"
+    of = next((kind for kind in ("parquet", "ticks") if str(url).startswith(f"{kind}:")), "csv")
+    folder = Path(url) if of == "csv" else Path(str(url).removeprefix(f"{of}:"))
     if not os.path.isdir(folder):  # False, too, for a name too long or with a NUL
-        raise TableError(f"url must be a folder of CSV files or parquet:FOLDER; got {str(url)!r}")
+        raise TableError(
+            f"url must be a folder of CSV files, parquet:FOLDER or ticks:FOLDER, or kdb://HOST:PORT; got {str(url)!r}"
+        )
+    if of == "ticks":
+        return _ticks.read(folder)
     if of == "csv" and _desk_export.is_one(folder):
         return _desk_export.book(folder)
     if of == "csv":
@@ -113,6 +118,20 @@ def write_parquet(book: Book, folder: str | Path) -> None:
     for name in COLUMNS:
         _parquet.write_table(getattr(book, name), folder / name)
     _write_rows(book, folder)
+
+
+def write_ticks(book: Book, folder: str | Path) -> None:
+    """Write a book into a tick store: one update a trade date, all its days closed but the last, which is today.
+
+    The first update has the tables without dates as well. What the store has already is not written again, so a book
+    that has grown by some days is written by the same call.
+
+    Raises
+    ------
+    mmlib.tick_store.StoreError
+        If the folder holds something else, or a book that is not the beginning of this one.
+    """
+    _ticks.write(book, folder)
 
 
 def _write_rows(book, folder):

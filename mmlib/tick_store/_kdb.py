@@ -158,7 +158,7 @@ class KdbStore:
         each = ";".join(f"select from {name}" for name in names)
         answers = self._connection.read(f"({each})" if len(names) > 1 else f"enlist {each}")
         read = {name: _kdb_forms.arrow(name, answer) for name, answer in zip(names, answers, strict=True)}
-        return Snapshot(None, {name: (table.schema, (table,)) for name, table in read.items()}, [])
+        return Snapshot(None, {name: (table.schema, [(None, table)]) for name, table in read.items()}, [])
 
     def history(self, name: str, date: str) -> pd.DataFrame:
         """One day of a table of a historical database: ``select from NAME where date=DATE``.

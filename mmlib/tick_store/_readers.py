@@ -93,6 +93,19 @@ class Snapshot:
         """Today's rows of the table `name`, in order of arrival; StoreError if there is no such table."""
         return self._arrow(name).to_pandas()
 
+    def rows(self, name: str) -> pd.DataFrame:
+        """All rows of the table `name`, closed days' and today's, in order of arrival, each with its update's `seq`.
+
+        StoreError if there is no such table, or it was copied from kdb+, which has no such numbers.
+        """
+        schema, chunks = self._chunks(name)
+        if self.seq is None:
+            raise StoreError(f"{name!r} comes from kdb+, where an update has no number; ask for its table")
+        own = [(date, file) for date, other, file, _ in self._files if other == name]
+        past = [_forms.dataset(own).to_table(columns=[_forms.OWN, *schema.names])] if own else []
+        parts = [_forms.with_seq(schema.empty_table(), 0), *past, *(_forms.with_seq(rows, seq) for seq, rows in chunks)]
+        return _forms.joined(parts).sort_by(_forms.OWN).to_pandas()
+
     def sql(self, query: str, parameters: list | None = None) -> pd.DataFrame:
         """The answer of DuckDB to `query`, over today's tables and, as ``history."name"``, those of the closed days.
 
@@ -118,8 +131,11 @@ class Snapshot:
             except duckdb.Error as error:
                 raise StoreError(f"query: {error}") from error
 
-    def _arrow(self, name):
+    def _chunks(self, name):
         if name not in self._tables:
             raise StoreError(f"there is no table {name!r}; there are {', '.join(map(repr, self.names)) or 'none'}")
-        schema, chunks = self._tables[name]
-        return _forms.joined(chunks) if chunks else schema.empty_table()
+        return self._tables[name]
+
+    def _arrow(self, name):
+        schema, chunks = self._chunks(name)
+        return _forms.joined([rows for _, rows in chunks]) if chunks else schema.empty_table()

@@ -146,7 +146,7 @@ class Store:
                 self._today.setdefault(name, []).append((seq, _forms.load(payload)))
             self._seq = seq
         tables = {
-            name: (_forms.schema(form), tuple(table for _, table in self._today.get(name, [])))
+            name: (_forms.schema(form), tuple(self._today.get(name, ())))
             for name, form in self._rows("select name, schema from tables order by name")
         }
         return Snapshot(self._seq, tables, self._files())

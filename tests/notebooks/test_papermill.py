@@ -11,8 +11,8 @@ import papermill
 import pytest
 from typer.testing import CliRunner
 
+from mmlib import _notebooks as notebooks
 from mmlib import chapter, cli
-from mmlib.cli import notebooks
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 CHAPTERS = sorted(str(path.relative_to(NOTEBOOKS).with_suffix("")) for path in NOTEBOOKS.glob("[!.]*/[!.]*.ipynb"))

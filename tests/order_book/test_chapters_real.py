@@ -4,8 +4,8 @@ import nbformat
 import papermill
 import pytest
 
+from mmlib import _notebooks as notebooks
 from mmlib import chapter
-from mmlib.cli import notebooks
 from mmlib.order_book import sources
 
 FILES = {

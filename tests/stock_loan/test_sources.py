@@ -137,7 +137,7 @@ def test_a_file_in_another_encoding_is_refused_by_line(tmp_path):
 
 
 def test_missing_empty_and_cut_files_are_refused(book, tmp_path):
-    with pytest.raises(TableError, match=r"url must be a folder of CSV files or parquet:FOLDER; got 'kx:nowhere'"):
+    with pytest.raises(TableError, match=r"url must be a folder of CSV files, parquet:FOLDER or .* got 'kx:nowhere'"):
         sources.open("kx:nowhere")
     sources.write_csv(book, tmp_path)
     whole = (tmp_path / "closes.csv").read_bytes()
@@ -208,8 +208,8 @@ def test_a_cut_parquet_file_and_a_missing_table_are_refused(book, tmp_path):
 
 @pytest.mark.parametrize("name", ["x" * 300, "a\0b"])
 def test_a_name_that_no_folder_can_have_is_refused(name):
-    for url in (name, f"parquet:{name}"):
-        with pytest.raises(TableError, match=r"^url must be a folder of CSV files or parquet:FOLDER; got "):
+    for url in (name, f"parquet:{name}", f"ticks:{name}"):
+        with pytest.raises(TableError, match=r"^url must be a folder of CSV files, parquet:FOLDER or ticks:"):
             sources.open(url)
 
 

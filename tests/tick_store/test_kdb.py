@@ -60,6 +60,8 @@ def test_what_is_published_is_in_the_next_snapshot(server, form):
         assert snapshot.sql("select count(*) as n from trade where price > 3")["n"].tolist() == [5]
         with pytest.raises(StoreError, match="no table 'kinds'"):
             snapshot.table("kinds")
+        with pytest.raises(StoreError, match="has no number"):
+            snapshot.rows("trade")
         assert store.snapshot(["kinds"]).names == ["kinds"]
 
 
