@@ -14,7 +14,7 @@ The results are shown as a table and stored in the output, where `mmlib run` and
 import csv
 import math
 import numbers
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 RESULTS = "mmlib_results"
 #: The ledger of certainty equivalents, written by `book/_ledger.py`.
 LEDGER = Path(__file__).parents[1] / "data" / "ledger.csv"
+#: Called with the results of a chapter, as they are stored: what runs it without a notebook listens here.
+LISTENERS: list[Callable[[dict[str, Any]], object]] = []
 
 
 class BadParameter(ValueError):
@@ -64,6 +66,8 @@ def results(**values: object) -> None:
     if not values:
         raise ValueError("results needs at least one name=value; got none")
     stored = {name: _plain(name, value) for name, value in values.items()}
+    for listener in LISTENERS:
+        listener(stored)
     table = DataFrame({"result": list(stored), "value": [shown(value) for value in stored.values()]})
     display(table.set_index("result"), metadata={RESULTS: stored})
 

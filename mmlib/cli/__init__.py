@@ -3,6 +3,7 @@ market maker's model by simulation and on recorded order books; train an agent a
 
     mmlib chapters
     mmlib run glft -p gamma 0.5 -p max_inventory 20 -o wide.ipynb --html
+    mmlib sweep glft -p gamma 0.05:0.5:10 -p sigma 1,2,3 -o glft.parquet --plot glft.png
     mmlib desk FOLDER --date 2025-10-02 -o report
     mmlib simulate hjb --seed 42
     mmlib backtest glft constant_spread --lobster MESSAGE.csv ORDERBOOK.csv
@@ -15,7 +16,7 @@ Exit codes: 0 done; 1 the chapter refused a value or failed, or its output canno
 """
 
 try:
-    from mmlib.cli import backtest, desk, ending, notebooks, run, simulate, store, train
+    from mmlib.cli import backtest, desk, ending, notebooks, run, simulate, store, sweep, train
 
     app = ending.App(
         cls=ending.Group,
@@ -27,6 +28,7 @@ try:
     )
     app.command()(notebooks.chapters)
     app.command(cls=run.Command)(run.run)
+    app.command(cls=run.Command)(sweep.sweep)
     app.command()(desk.desk)
     app.command(cls=run.Command)(simulate.simulate)
     app.command(cls=run.Command)(backtest.backtest)
