@@ -31,6 +31,8 @@ class KdbStore:
     - `publish` returns when the tickerplant has run ``.u.upd``; whether its log is on the disk then is the server's;
     - what was published while a follower was not connected does not come again.
 
+    The connection is not encrypted.
+
     Unknown floats travel as kdb+'s null and come back as NaN, text as symbols. What would come back as something else
     is refused before it is sent: unknown booleans, bytes and text, the ends of the integers, times outside 1707 to
     2262, other types.

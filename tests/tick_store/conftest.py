@@ -33,8 +33,12 @@ def serving(folder, port=None, password=None):
     with (folder / "said").open("w") as said:
         process = subprocess.Popen(
             [chili, f"./{SCRIPT.name}", "-P", "-p", str(port), "--headless", *(["-u", "desk"] if password else [])],
-            cwd=folder, env={**os.environ, **({"CHILI_IPC_TOKEN": password} if password else {})}, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT,
-        )  # fmt: skip
+            env={**os.environ, **({"CHILI_IPC_TOKEN": password} if password else {})},
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=subprocess.STDOUT,
+        )
         try:
             for _ in range(600):
                 assert process.poll() is None, (folder / "said").read_text()

@@ -1,4 +1,4 @@
-"""What goes wrong on the way to a kdb+ server: one clear error each, no password in it, and nothing that waits for ever.
+"""What goes wrong on the way to a kdb+ server: one clear error each, no password in it, nothing that waits for ever.
 
 Servers that misbehave are threads of the test with a socket; the others are the IPC-compatible test server.
 """
@@ -25,9 +25,9 @@ TRADE = pd.DataFrame({"time": pd.to_datetime(["2026-01-02"]), "sym": ["a"], "pri
 
 @pytest.fixture
 def misbehaving():
-    """Starts a server on a port of its own that says `first`, reads the credentials, says `shake`, and after each question
-    the next of `answers`; after the last it closes, or is silent until the test is over. From the connection of number
-    `silent` on, it only shakes hands."""
+    """Starts a server on a port of its own: it says `first`, reads the credentials, says `shake`, and after each
+    question the next of `answers`; after the last it closes, or is silent until the test is over. From the connection
+    of number `silent` on, it only shakes hands."""
     over, servers, handshakes = threading.Event(), [], []
 
     def run(shake=b"", answers=(), first=b"", closes=False, silent=9):
@@ -95,7 +95,7 @@ def test_where_nothing_listens_is_said_at_once():
 
 
 def test_a_server_that_stops_answering_is_given_up(misbehaving):
-    """It answers what opens the store, and at the next question says nothing, half a head or half a body, and no more."""
+    """It answers what opens the store; at the next question nothing, half a head or half a body, and no more."""
     for verb, half in [
         (lambda store: store.publish({"trade": TRADE}), b""),
         (lambda store: store.snapshot(), TRUE[:3]),
