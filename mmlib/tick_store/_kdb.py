@@ -31,6 +31,8 @@ class KdbStore:
     - `publish` returns when the tickerplant has run ``.u.upd``; whether its log is on the disk then is the server's;
     - what was published while a follower was not connected does not come again.
 
+    The connection is not encrypted.
+
     Unknown floats travel as kdb+'s null and come back as NaN, text as symbols. What would come back as something else
     is refused before it is sent: unknown booleans, bytes and text, the ends of the integers, times outside 1707 to
     2262, other types.
@@ -130,9 +132,8 @@ class KdbStore:
             )
         if timeout is not None:
             timeout = nonnegative("timeout", timeout, "seconds without an update")
-        for name in tables or []:
-            _kdb_forms.check_name(name)
-        return KdbFollower(self._connection, tables if tables is not None else [""], timeout)
+        names = [""] if tables is None else _kdb_forms.names(tables)  # the empty symbol is all of them
+        return KdbFollower(self._connection, names, timeout)
 
     def snapshot(self, tables: list[str] | None = None) -> Snapshot:
         """Tables of a real-time database, ``select from`` each in one question, so of one moment of a kdb+ process.
@@ -150,13 +151,13 @@ class KdbStore:
         StoreError
             If a table has no name that a query can carry, or the server refuses.
         """
-        names = list(self._connection.read("tables[]") if tables is None else tables)
-        for name in names:
-            _kdb_forms.check_name(name)
+        names = _kdb_forms.names(self._connection.read("tables[]") if tables is None else tables)
         if not names:
             return Snapshot(None, {}, [])
         each = ";".join(f"select from {name}" for name in names)
         answers = self._connection.read(f"({each})" if len(names) > 1 else f"enlist {each}")
+        if not isinstance(answers, tuple | list) or len(answers) != len(names):
+            raise StoreError(f"{self.url}: the answer must be {len(names)} tables; got {type(answers).__name__}")
         read = {name: _kdb_forms.arrow(name, answer) for name, answer in zip(names, answers, strict=True)}
         return Snapshot(None, {name: (table.schema, [(None, table)]) for name, table in read.items()}, [])
 

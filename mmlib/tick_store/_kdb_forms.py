@@ -19,6 +19,16 @@ def check_name(name):
         raise StoreError(f"a table's name must be letters, digits and _, parts with a dot between; got {name!r}")
 
 
+def names(answer):
+    """A list of names of tables, or kola's Series of symbols, as a list; StoreError for anything else."""
+    found = answer.to_list() if hasattr(answer, "to_list") else answer
+    if not isinstance(found, list | tuple):
+        raise StoreError(f"names of tables must be a list; got {type(answer).__name__} {str(answer)[:80]!r}")
+    for name in found:
+        check_name(name)
+    return list(found)
+
+
 def columns(name, table):
     """The columns of a pandas, Arrow or Polars table as kola sends them, a Polars Series each.
 

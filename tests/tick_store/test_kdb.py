@@ -55,6 +55,7 @@ def test_what_is_published_is_in_the_next_snapshot(server, form):
         assert snapshot.seq is None and snapshot.names == ["quote", "trade"]
         pd.testing.assert_frame_equal(snapshot.table("trade"), trades(8))
         assert len(snapshot.table("quote")) == 0 and list(snapshot.table("quote")) == ["time", "sym", "bid", "ask"]
+        store.publish({"trade": form(trades(0))})
         store.publish({"trade": form(trades(1, first=8))})
         assert len(snapshot.table("trade")) == 8
         assert snapshot.sql("select count(*) as n from trade where price > 3")["n"].tolist() == [5]
