@@ -34,8 +34,8 @@ class KdbStore:
     The connection is not encrypted.
 
     Unknown floats travel as kdb+'s null and come back as NaN, text as symbols. What would come back as something else
-    is refused before it is sent: unknown booleans, bytes and text, the ends of the integers, times outside 1707 to
-    2262, other types.
+    is refused before it is sent: unknown booleans, bytes and text, text with a zero byte, the ends of the integers,
+    times outside 1707 to 2262, dates outside the years 1 to 9999, other types.
     """
 
     def __init__(self, url: str, *, read_only: bool, timeout: int | None) -> None:
