@@ -188,6 +188,8 @@ def test_what_kdb_does_not_know_is_refused(server):
             store.late()
         with pytest.raises(StoreError, match="since must be None, got 0"):
             store.follow(since=0)
+        with pytest.raises(StoreError, match="at least one"):
+            store.follow(tables=[])
         for tables in ({"trade": trades(1), "quote": trades(1)}, {}, trades(1)):
             with pytest.raises(StoreError, match="dict of one table"):
                 store.publish(tables)
