@@ -53,6 +53,7 @@ class Connection:
         self._kola = optional.load("kola", "kdb", "kdb+ stores")
         self._place = address(url)
         self._lock, self._open = threading.Lock(), None
+        self.forms = {}  # empty tables by name, as the server had them on this connection
 
     def connect(self, timeout=None):
         """A new connection of kola's, by default with this one's time-out; 0 waits for ever."""
@@ -87,6 +88,7 @@ class Connection:
         except self._kola.KolaIOError as error:
             if connection is self._open:
                 self._open = None  # kola has closed it; the next question opens another
+                self.forms.clear()
             raise StoreError(
                 f"{self.url}: no whole answer ({error}; the server may be silent for {self.timeout} s);"
                 " whether it did what was asked is not known"
@@ -100,6 +102,7 @@ class Connection:
                 with contextlib.suppress(self._kola.KolaIOError):  # it may be closed already
                     self._open.disconnect()
             self._open = None
+            self.forms.clear()
 
     def _probe(self, user, password):
         """StoreError unless the server takes the credentials and answers as kdb+ does."""

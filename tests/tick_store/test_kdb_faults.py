@@ -210,6 +210,25 @@ def test_a_server_that_starts_again_is_found_again(another_server):
     other.close()
 
 
+def test_the_columns_are_asked_anew_of_a_server_that_started_again(another_server):
+    """They travel without names: a feed must not send in the order of yesterday's table."""
+    import kola
+
+    with another_server() as (_, url):
+        store = tick_store.open(url)
+        store.publish({"trade": TRADE})
+    with another_server(port=int(url.rpartition(":")[2])):
+        raw = kola.Q("127.0.0.1", int(url.rpartition(":")[2]), timeout=5)
+        raw.sync("set", "trade", raw.sync("select time, sym, size, price from trade"))
+        with pytest.raises(StoreError, match="whether it did what was asked is not known"):
+            store.publish({"trade": TRADE})
+        with pytest.raises(StoreError, match=r"must have the server's columns time .*, sym .*, size .*, price"):
+            store.publish({"trade": TRADE})
+        store.publish({"trade": TRADE[["time", "sym", "size", "price"]]})
+        assert store.snapshot().table("trade")["size"].tolist() == [1]
+    store.close()
+
+
 def test_a_follower_tells_when_the_server_dies(another_server):
     """After what had arrived, an error, and again to whoever asks again; a follower that waits gets it, too."""
     with another_server() as (process, url):
