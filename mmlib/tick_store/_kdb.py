@@ -31,14 +31,16 @@ class KdbStore:
     - `publish` returns when the tickerplant has run ``.u.upd``; whether its log is on the disk then is the server's;
     - what was published while a follower was not connected does not come again.
 
+    The connection is not encrypted.
+
     Unknown floats travel as kdb+'s null and come back as NaN, text as symbols. What would come back as something else
-    is refused before it is sent: unknown booleans, bytes and text, the ends of the integers, times outside 1707 to
-    2262, other types.
+    is refused before it is sent: unknown booleans, bytes and text, text with a zero byte, the ends of the integers,
+    times outside 1707 to 2262, dates outside the years 1 to 9999, other types.
     """
 
     def __init__(self, url: str, *, read_only: bool, timeout: int | None) -> None:
         seconds = integer("timeout", TIMEOUT if timeout is None else timeout, least=1, meaning="seconds of silence")
-        self.url, self._read_only, self._forms = url, read_only, dict[str, Any]()
+        self.url, self._read_only = url, read_only
         self._connection = Connection(url, seconds)
         self._connection.ask("1b")
 
@@ -80,11 +82,11 @@ class KdbStore:
         ((name, table),) = tables.items()
         _kdb_forms.check_name(name)
         sent = _kdb_forms.columns(name, table)
-        if name not in self._forms:
+        if name not in self._connection.forms:
             form = self._connection.ask(f"0#{name}")
             _kdb_forms.arrow(f"0#{name}", form)
-            self._forms[name] = form
-        _kdb_forms.check_form(name, self._forms[name], sent)
+            self._connection.forms[name] = form
+        _kdb_forms.check_form(name, self._connection.forms[name], sent)
         self._connection.ask(".u.upd", name, sent)
 
     def last(self, source: str) -> int | None:
@@ -114,7 +116,7 @@ class KdbStore:
             kdb+ sends nothing again.
         timeout : float, optional
             Seconds without an update after which an iteration ends; by default it goes on for ever. The subscription
-            stays until the follower is closed.
+            stays until the follower is closed, which a task does that is cancelled in its ``async for``.
         tables : list of str, optional
             By default all that the tickerplant has.
 
@@ -130,9 +132,10 @@ class KdbStore:
             )
         if timeout is not None:
             timeout = nonnegative("timeout", timeout, "seconds without an update")
-        for name in tables or []:
-            _kdb_forms.check_name(name)
-        return KdbFollower(self._connection, tables if tables is not None else [""], timeout)
+        names = [""] if tables is None else _kdb_forms.names(tables)  # the empty symbol is all of them
+        if not names:
+            raise StoreError(f"{self.url}: tables must name at least one; got none")
+        return KdbFollower(self._connection, names, timeout)
 
     def snapshot(self, tables: list[str] | None = None) -> Snapshot:
         """Tables of a real-time database, ``select from`` each in one question, so of one moment of a kdb+ process.
@@ -150,13 +153,13 @@ class KdbStore:
         StoreError
             If a table has no name that a query can carry, or the server refuses.
         """
-        names = list(self._connection.read("tables[]") if tables is None else tables)
-        for name in names:
-            _kdb_forms.check_name(name)
+        names = _kdb_forms.names(self._connection.read("tables[]") if tables is None else tables)
         if not names:
             return Snapshot(None, {}, [])
         each = ";".join(f"select from {name}" for name in names)
         answers = self._connection.read(f"({each})" if len(names) > 1 else f"enlist {each}")
+        if not isinstance(answers, tuple | list) or len(answers) != len(names):
+            raise StoreError(f"{self.url}: the answer must be {len(names)} tables; got {type(answers).__name__}")
         read = {name: _kdb_forms.arrow(name, answer) for name, answer in zip(names, answers, strict=True)}
         return Snapshot(None, {name: (table.schema, [(None, table)]) for name, table in read.items()}, [])
 

@@ -10,6 +10,7 @@ from mmlib.tick_store._log import StoreError
 _NAME = re.compile(r"\.?[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z][A-Za-z0-9_]*)*", re.ASCII)
 _DAY = 86_400 * 10**9
 FIRST, LAST = -95_794 * _DAY, 106_751 * _DAY  #: ns from 1970: kdb+'s timestamps begin in 1707, int64's end in 2262
+YEAR_1, YEAR_9999 = -719_162, 2_932_896  #: first and last day of kola's dates, from 1970
 _NS = {"ms": 10**6, "us": 10**3, "ns": 1}
 
 
@@ -17,6 +18,16 @@ def check_name(name):
     """StoreError unless a query can carry `name` as the name of a table."""
     if not isinstance(name, str) or not _NAME.fullmatch(name) or len(name) > 80:
         raise StoreError(f"a table's name must be letters, digits and _, parts with a dot between; got {name!r}")
+
+
+def names(answer):
+    """A list of names of tables, or kola's Series of symbols, as a list; StoreError for anything else."""
+    found = answer.to_list() if hasattr(answer, "to_list") else answer
+    if not isinstance(found, list | tuple):
+        raise StoreError(f"names of tables must be a list; got {type(answer).__name__} {str(answer)[:80]!r}")
+    for name in found:
+        check_name(name)
+    return list(found)
 
 
 def columns(name, table):
@@ -60,7 +71,12 @@ def _column(where, series):
         if (out := (whole < -(-first // unit)) | (whole >= last // unit)).any():
             raise StoreError(f"{where}: kdb+'s times are of 1707-09-23 to 2262-04-10; row {_first(out)}")
         return series.cast(pl.Datetime("ns") if timed else pl.Duration("ns"))
-    if kind in (pl.Boolean, pl.UInt8, pl.Date):
+    if kind == pl.Date:
+        days = series.to_physical()
+        if (out := (days < YEAR_1) | (days > YEAR_9999)).any():
+            raise StoreError(f"{where}: a date must be of the years 1 to 9999; row {_first(out)}")
+        return series
+    if kind in (pl.Boolean, pl.UInt8):
         return series
     raise StoreError(f"{where}: {kind} does not come back from kdb+ as it was; it must be cast before")
 

@@ -53,6 +53,7 @@ class Connection:
         self._kola = optional.load("kola", "kdb", "kdb+ stores")
         self._place = address(url)
         self._lock, self._open = threading.Lock(), None
+        self.forms = {}  # empty tables by name, as the server had them on this connection
 
     def connect(self, timeout=None):
         """A new connection of kola's, by default with this one's time-out; 0 waits for ever."""
@@ -87,6 +88,7 @@ class Connection:
         except self._kola.KolaIOError as error:
             if connection is self._open:
                 self._open = None  # kola has closed it; the next question opens another
+                self.forms.clear()
             raise StoreError(
                 f"{self.url}: no whole answer ({error}; the server may be silent for {self.timeout} s);"
                 " whether it did what was asked is not known"
@@ -100,30 +102,30 @@ class Connection:
                 with contextlib.suppress(self._kola.KolaIOError):  # it may be closed already
                     self._open.disconnect()
             self._open = None
+            self.forms.clear()
 
     def _probe(self, user, password):
         """StoreError unless the server takes the credentials and answers as kdb+ does."""
         try:
             with socket.create_connection(self._place, self.timeout) as wire:
-                wire.sendall(f"{user}:{password}".encode() + b"\3\0")
-                try:
-                    version = wire.recv(1)
-                except ConnectionError:
-                    version = b""
-                if not version:
-                    raise StoreError(
-                        f"{self.url}: the server does not take the user and password of {USER}, {PASSWORD}"
-                    )
-                wire.sendall(_QUESTION)
-                head = b""
-                while version[0] <= 6 and len(head) < 8 and (more := wire.recv(8 - len(head))):
-                    head += more
+                version = _told(wire, f"{user}:{password}".encode() + b"\3\0", 1)
+                head = _told(wire, _QUESTION, 8) if version and version[0] <= 6 else b""
         except TimeoutError:
             raise StoreError(f"{self.url}: no answer within {self.timeout} s") from None
         except OSError as error:
             raise StoreError(f"{self.url}: no connection ({error})") from None
-        if len(head) < 8 or head[0] > 1 or head[1] != 2:
+        if not version:
+            raise StoreError(f"{self.url}: the server does not take the user and password of {USER}, {PASSWORD}")
+        length = struct.unpack_from("<I" if head[0] else ">I", head, 4)[0] if len(head) == 8 else 0
+        if not 9 <= length <= _GREATEST or head[0] > 1 or head[1] != 2:
             raise StoreError(f"{self.url}: what listens there does not speak kdb+'s protocol")
-        (length,) = struct.unpack_from("<I" if head[0] else ">I", head, 4)
-        if not 9 <= length <= _GREATEST:
-            raise StoreError(f"{self.url}: what listens there does not speak kdb+'s protocol")
+
+
+def _told(wire, said, n):
+    """The next `n` bytes of a server that was told `said`; fewer where it ends the connection."""
+    got = b""
+    with contextlib.suppress(ConnectionError):
+        wire.sendall(said)
+        while len(got) < n and (more := wire.recv(n - len(got))):
+            got += more
+    return got

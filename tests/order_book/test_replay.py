@@ -218,13 +218,13 @@ def test_a_table_is_quoted_on_ticks_away_from_the_mid():
 
 
 def test_a_table_in_currency_is_divided_by_the_tick_a_side_at_a_time():
-    """Ticks of .5, mid 50.5: a bid .6 away is at 49.9, down to 49.5 (99); an ask .1 away at 50.6, up to 51 (102)."""
+    """Ticks of .5, mid 50.5: a bid .6 away is at 49.9, down to 49.5 (99); an ask .9 away at 51.4, up to 51.5 (103)."""
     quotes = table(0.6)
-    quotes = replace(quotes, ask=np.where(np.isnan(quotes.ask), np.nan, 0.1))
+    quotes = replace(quotes, ask=np.where(np.isnan(quotes.ask), np.nan, 0.9))
     feed = tape(*BOOK, (25, TRADE, BID, 98, 1), (35, TRADE, ASK, 104, 1), END)
     state = replay.start(feed, lot=1, order_size=1, step=10, fills=16, messages=64)
     replay.run(feed, state, *replay.quoter(quotes, 0.5))
-    assert filled(state)[:2] == [[25, 1, 99, 1], [35, -1, 102, 1]]
+    assert filled(state)[:2] == [[25, 1, 99, 1], [35, -1, 103, 1]]
 
 
 def test_the_three_latencies_are_of_data_requests_and_answers():
@@ -238,6 +238,15 @@ def test_the_three_latencies_are_of_data_requests_and_answers():
         replay.step(feed, state, [(100 if state["now"][0] == 10 else LEAVE, NONE)])
     assert filled(state) == [[14, 1, 100, 2]]
     assert {time: known[time] for time in (10, 20, 30, 40, 50)} == {10: 0, 20: 0, 30: 0, 40: 2, 50: 2}
+
+
+def test_decisions_are_counted_from_the_first_row():
+    feed = tape((5, DEPTH, BID, 100, 5), (9, DEPTH, ASK, 102, 5), (50, TRADE, BID, 98, 1))
+    state, times = replay.start(feed, lot=1, order_size=1, step=10, fills=4, messages=8), []
+    while not state["done"][0]:
+        times.append(int(state["now"][0]))
+        replay.step(feed, state, [(NONE, NONE)])
+    assert times == [15, 25, 35, 45]
 
 
 def test_sizes_are_counted_in_lots():

@@ -1,6 +1,7 @@
 """An IPC-compatible test server (chili-pie), started on 127.0.0.1 with our script and stopped by its process."""
 
 import contextlib
+import os
 import shutil
 import socket
 import subprocess
@@ -19,8 +20,11 @@ def free_port():
 
 
 @contextlib.contextmanager
-def serving(folder, port=None):
-    """A server's process and its url; it has read its script to the end when this begins."""
+def serving(folder, port=None, password=None):
+    """A server's process and its url; it has read its script to the end when this begins.
+
+    With a password, the user must be ``desk``.
+    """
     import kola
 
     port = port or free_port()
@@ -28,14 +32,18 @@ def serving(folder, port=None):
     chili = Path(sysconfig.get_path("scripts")) / "chili"
     with (folder / "said").open("w") as said:
         process = subprocess.Popen(
-            [chili, "-P", "-p", str(port), "--headless", f"./{SCRIPT.name}"],
-            cwd=folder, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT,
-        )  # fmt: skip
+            [chili, f"./{SCRIPT.name}", "-P", "-p", str(port), "--headless", *(["-u", "desk"] if password else [])],
+            env={**os.environ, **({"CHILI_IPC_TOKEN": password} if password else {})},
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=subprocess.STDOUT,
+        )
         try:
             for _ in range(600):
                 assert process.poll() is None, (folder / "said").read_text()
                 with contextlib.suppress(kola.KolaError, kola.KolaIOError, kola.KolaAuthError):
-                    if kola.Q("127.0.0.1", port, timeout=5).sync("ready") is True:
+                    if kola.Q("127.0.0.1", port, "desk", password or "", timeout=5).sync("ready") is True:
                         break
                 time.sleep(0.05)
             else:
@@ -101,5 +109,5 @@ def load(server):
 
 @pytest.fixture
 def another_server(tmp_path):
-    """Starts a server of its own, on a port of choice, inside a ``with``: (process, url)."""
-    return lambda port=None: serving(tmp_path, port)
+    """Starts a server of its own inside a ``with``: (process, url)."""
+    return lambda **how: serving(tmp_path, **how)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import threading
+import time
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from mmlib import tick_store
-from mmlib.tick_store import StoreError
+from mmlib.tick_store import StoreError, _kdb_forms
 
 
 def trades(n, first=0):
@@ -55,6 +56,7 @@ def test_what_is_published_is_in_the_next_snapshot(server, form):
         assert snapshot.seq is None and snapshot.names == ["quote", "trade"]
         pd.testing.assert_frame_equal(snapshot.table("trade"), trades(8))
         assert len(snapshot.table("quote")) == 0 and list(snapshot.table("quote")) == ["time", "sym", "bid", "ask"]
+        store.publish({"trade": form(trades(0))})
         store.publish({"trade": form(trades(1, first=8))})
         assert len(snapshot.table("trade")) == 8
         assert snapshot.sql("select count(*) as n from trade where price > 3")["n"].tolist() == [5]
@@ -186,6 +188,8 @@ def test_what_kdb_does_not_know_is_refused(server):
             store.late()
         with pytest.raises(StoreError, match="since must be None, got 0"):
             store.follow(since=0)
+        with pytest.raises(StoreError, match="at least one"):
+            store.follow(tables=[])
         for tables in ({"trade": trades(1), "quote": trades(1)}, {}, trades(1)):
             with pytest.raises(StoreError, match="dict of one table"):
                 store.publish(tables)
@@ -219,6 +223,47 @@ def test_followers_get_what_comes_in_order(server):
             pd.testing.assert_frame_equal(only.tables["quote"], quote, check_dtype=False)
             store.publish({"trade": trades(1, first=99)})
             assert next(iter(everything)).tables["trade"]["size"].tolist() == [99]  # the subscription went on
+
+
+@pytest.mark.deep
+def test_every_follower_gets_every_update_once(server):
+    """A feed of 3,000 updates; a quick follower, a slow one, one with ``async for``, one that leaves in the middle."""
+    sizes = np.random.default_rng(5).integers(1, 50, 3_000)
+    seen = {"quick": [], "slow": [], "async": [], "leaves": []}
+    with tick_store.open(server) as store:
+        followers = {name: store.follow(timeout=10) for name in seen}
+
+        def read(name, most=None):
+            for update in followers[name]:
+                seen[name].append(update.tables["trade"]["size"].tolist())
+                if name == "slow" and len(seen[name]) % 100 == 0:
+                    time.sleep(0.05)
+                if len(seen[name]) == (most or len(sizes)):
+                    followers[name].close()
+
+        async def read_async():
+            async for update in followers["async"]:
+                seen["async"].append(update.tables["trade"]["size"].tolist())
+                if len(seen["async"]) == len(sizes):
+                    break
+
+        threads = [
+            threading.Thread(target=read, args=["quick"]),
+            threading.Thread(target=read, args=["slow"]),
+            threading.Thread(target=read, args=["leaves", 700]),
+            threading.Thread(target=lambda: asyncio.run(read_async())),
+        ]
+        for thread in threads:
+            thread.start()
+        first, sent = 0, []
+        for n in sizes:
+            store.publish({"trade": trades(n, first=first)})
+            sent.append(list(range(first, first + n)))
+            first += n
+        for thread in threads:
+            thread.join(120)
+        assert not any(thread.is_alive() for thread in threads)
+    assert seen["quick"] == seen["slow"] == seen["async"] == sent and seen["leaves"] == sent[:700]
 
 
 def test_async_for_shares_the_loop(server):
@@ -282,3 +327,64 @@ def test_threads_take_turns(server):
         for thread in threads:
             thread.join()
         assert wrong == []
+
+
+def candidates(rng, n):
+    """Values of every kind as their bits have them: the ends, their neighbours, and n at random."""
+    whole = {name: np.iinfo(f"int{bits}") for name, bits in {"h": 16, "i": 32, "j": 64, "d": 32}.items()}
+    near = np.array([*range(-2, 3), 2**53, 10_957, -719_162, 2_932_896, -95_794, 106_750], "int64")
+    ints = {
+        name: np.concatenate(
+            [
+                [kind.min + k for k in range(3)],
+                [kind.max - k for k in range(3)],
+                near[(near >= kind.min) & (near <= kind.max)],
+                rng.integers(kind.min, kind.max, n, endpoint=True),
+            ]
+        ).astype(kind.dtype)
+        for name, kind in whole.items()
+    }
+    days = near * 86_400 * 10**9
+    bits = np.concatenate([ints["j"], days[np.abs(near) < 10**5], days[-2:] - 1, days[-2:] + 1])
+    letters = np.array(list("ab \t\n\r\"'`;\\\0\x01\x7fäß漢🙂\u2028"))
+    texts = ["".join(rng.choice(letters, k % 6)) for k in range(n)]
+    return {
+        "b": pl.Series([True, False, None]),
+        "h": pl.Series(ints["h"]),
+        "i": pl.Series(ints["i"]),
+        "j": pl.Series(ints["j"]),
+        "e": pl.Series(rng.integers(0, 2**32, n, dtype="uint32").view("float32")),
+        "f": pl.Series(np.concatenate([bits.view("float64"), [np.nan, np.inf, -np.inf, -0.0]])),
+        "s": pl.Series([*texts, None, ""]),
+        "p": pl.Series(bits).cast(pl.Datetime("ns")),
+        "d": pl.Series(ints["d"]).cast(pl.Date),
+        "n": pl.Series(bits).cast(pl.Duration("ns")),
+    }
+
+
+@pytest.mark.parametrize("n", [100, pytest.param(5_000, marks=pytest.mark.deep)])
+def test_a_value_comes_back_or_is_refused(server, n):
+    """Whatever its bits: those that are not refused alone are sent together, and none has changed."""
+    refused = {}
+    with tick_store.open(server) as store:
+        for name, values in candidates(np.random.default_rng(n), n).items():
+            kept = []
+            for k in range(len(values)):
+                try:
+                    _kdb_forms.columns("kinds", pl.DataFrame({name: values[k : k + 1]}))
+                    kept.append(k)
+                except StoreError:
+                    refused.setdefault(name, set()).add(values.to_physical()[k])
+            column = values.gather(kept)
+            table = kinds(**{name: column})
+            store.publish({"kinds": table})
+            back = pl.from_arrow(store.snapshot(["kinds"])._arrow("kinds"))[name].tail(len(column))
+            expected = column.fill_nan(None) if column.dtype.is_float() else column
+            assert back.to_physical().equals(expected.to_physical(), null_equal=True), name
+            if column.dtype.is_float():
+                same = np.signbit(back.drop_nulls().to_numpy()) == np.signbit(expected.drop_nulls().to_numpy())
+                assert same.all()
+    for name, bits in {"h": 15, "i": 31, "j": 63}.items():
+        assert refused.pop(name) == {-(2**bits), -(2**bits) + 1, 2**bits - 1}
+    assert refused.pop("b") == {None} and refused.pop("s") >= {None} and set(refused) == {"p", "d", "n"}
+    assert min(abs(value) for name in ("p", "n") for value in refused[name]) > 2**62

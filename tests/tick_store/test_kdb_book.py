@@ -4,13 +4,16 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
 
 import pandas as pd
 import pytest
 
-from mmlib.stock_loan import sources
+from mmlib import tick_store
+from mmlib.stock_loan import _kdb_tables, sources
 from mmlib.stock_loan._schemas import COLUMNS
 from mmlib.stock_loan.tables import TableError
+from mmlib.tick_store import _kdb_wire
 
 
 @pytest.fixture
@@ -72,6 +75,23 @@ def test_a_table_that_is_missing_or_none_is_one_error(sample, load, server, anot
         sources.open("kdb:nowhere")
 
 
+def test_threads_share_one_connection(sample, server, monkeypatch):
+    """Four threads that open the book at once open one connection, and a process forked meanwhile none."""
+    opened, rows, real = [], [], tick_store.open
+    monkeypatch.setattr(tick_store, "open", lambda *args, **kwargs: opened.append(args) or real(*args, **kwargs))
+    _kdb_tables._store.cache_clear()
+    threads = [threading.Thread(target=lambda: rows.append(len(sources.open(server).loans))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert opened == [(server,)] and rows == [len(sample.loans)] * 4
+    monkeypatch.setattr(_kdb_wire, "_process", os.getpid() + 1)
+    with pytest.raises(TableError, match="forked from one that has used kola"):
+        sources.open(server)
+
+
+@pytest.mark.deep
 def test_a_process_has_one_connection_and_its_children_their_own(sample, server, tmp_path):
     """Opened by four threads, the server is asked on one connection. A child that was forked before has its own; one
     that was forked after is refused, where kola would hang; one that was spawned has its own again."""

@@ -9,7 +9,8 @@ tables: {[] .u.t};
 .u.w: ([] name: `cat$(); handle: `i64$());
 .u.sub: {[t; s] upsert[`.u.w; ([] name: enlist t; handle: enlist this.h)]; $[t=`; .u.t; (t; 0#eval t)]};
 .u.handles: {[t] all: `; (select handle from .u.w where (name=t)|(name=all))[`handle]};
-.u.send: {[m; h] $[.handle.exists h; .handle.reply[h; m]; 0]};
+// who has gone does not stop the feed
+.u.send: {[m; h] try[.handle.reply[h; m]] catch[0]};
 .u.upd: {[t; x]
   rows: flip (cols (eval t))!x;
   upsert[t; rows];
