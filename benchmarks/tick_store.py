@@ -71,17 +71,18 @@ def framed_file(path, durable):
 
 
 def rates(folder, rows, durable, seconds):
-    """Updates a second of the store (Arrow, pandas), a bare transaction, a framed file: a list a way, an entry a round."""
+    """Updates a second in each round of the store (Arrow, pandas), a bare transaction, a framed file."""
     frame = table(rows)
     arrow = _forms.arrow("t", frame)
     payload = _forms.dump(arrow)
     store = tick_store.open(folder / "store", durable=durable)
     other = tick_store.open(folder / "pandas", durable=durable)
+    bare, framed = bare_sqlite(folder / "bare", durable), framed_file(folder / "framed", durable)
     ways = {
         "Arrow": lambda: store.publish({"t": arrow}),
         "pandas": lambda: other.publish({"t": frame}),
-        "SQLite": lambda add=bare_sqlite(folder / "bare", durable): add(payload),
-        "file": lambda add=framed_file(folder / "framed", durable): add(payload),
+        "SQLite": lambda: bare(payload),
+        "file": lambda: framed(payload),
     }
     found = {name: [] for name in ways}
     for number in range(max(4, round(seconds / TURN))):

@@ -25,6 +25,7 @@ create table if not exists days(date text primary key, last integer not null, wr
 create table if not exists files(date text not null, name text not null, rows integer not null, sha256 text not null,
     primary key(date, name));
 """
+NAMES = {"updates", "batches", "tables", "days", "files"}
 
 
 class StoreError(ValueError):
@@ -39,6 +40,10 @@ def connect(path, *, read_only, durable):
             log.execute("pragma query_only=1")
             log.execute("select 1 from updates limit 1")
         else:
+            strange = {name for (name,) in log.execute("select name from sqlite_master where type = 'table'")} - NAMES
+            if strange:
+                log.close()
+                raise StoreError(f"{path}: not a tick store, it has tables of its own: {', '.join(sorted(strange))}")
             log.execute("pragma journal_mode=wal")
             log.execute(f"pragma synchronous={'full' if durable else 'normal'}")
             log.executescript(TABLES)
