@@ -10,6 +10,7 @@ strategy of tests/order_book/oracle.py, every 100 ms. hftbacktest runs the same 
 import importlib.util
 import os
 import resource
+import subprocess
 import sys
 import tempfile
 import time
@@ -59,7 +60,19 @@ def reading(rows, folder):
     cached, again = seconds(lambda: lobster.read(*paths))
     assert again.equals(found)
     print(f"{rows:,} rows, 5 levels: polars {theirs:.3g} s, exact read {theirs / ours:.2f} times its speed,")
-    print(f"cached read {theirs / cached:.1f} times polars' speed, {ours / cached:.1f} times that of the text\n")
+    print(f"cached read {theirs / cached:.1f} times polars' speed, {ours / cached:.1f} times that of the text")
+    for name, cache in (("text", False), ("cached", True)):
+        print(f"peak memory of a process that reads {rows:,} rows, {name}: {memory(paths, cache):.2g} GB")
+
+
+def memory(paths, cache):
+    """Peak memory in GB of a new process that reads the files (its own: getrusage counts what it was forked from)."""
+    code = (
+        "import sys; from mmlib.order_book import lobster; lobster.read(*sys.argv[2:], cache=bool(int(sys.argv[1])));"
+        "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))"
+    )
+    command = [sys.executable, "-c", code, str(int(cache)), *map(str, paths)]
+    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout) / 1e6
 
 
 def replaying(events, folder):

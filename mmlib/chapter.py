@@ -13,12 +13,11 @@ The results are shown as a table and stored in the output, where `mmlib run` and
 
 import csv
 import math
+import numbers
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 RESULTS = "mmlib_results"
 #: The ledger of certainty equivalents, written by `book/_ledger.py`.
 LEDGER = Path(__file__).parents[1] / "data" / "ledger.csv"
-FLOAT = float | np.floating
 #: Called with the results of a chapter, as they are stored: what runs it without a notebook listens here.
 LISTENERS: list[Callable[[dict[str, Any]], object]] = []
 
@@ -118,7 +116,7 @@ def table(columns: Mapping[str, Iterable], decimals: Mapping[str, int] | None = 
         raise ValueError(
             f"columns must be at least one, all of one length; got {dict((n, len(v)) for n, v in lists.items())}"
         )
-    floats = {name for name, values in lists.items() if any(isinstance(v, FLOAT) for v in values)}
+    floats = {name for name, values in lists.items() if any(_is_float(v) for v in values)}
     if strangers := set(decimals or {}) - floats:
         raise ValueError(f"decimals must name columns of floats, of {sorted(floats)}; got {sorted(strangers)}")
     texts = {name: _column(values, (decimals or {}).get(name)) for name, values in lists.items()}
@@ -182,23 +180,28 @@ def ledger(here: str) -> None:
 
 
 def _column(values: list, decimals: int | None) -> list[str]:
-    numbers = [abs(float(v)) for v in values if isinstance(v, FLOAT) and math.isfinite(v)]
+    sizes = [abs(float(v)) for v in values if _is_float(v) and math.isfinite(v)]
     if decimals is None:
-        largest = float(f"{max(numbers, default=0.0):.4g}") or 1.0
+        largest = float(f"{max(sizes, default=0.0):.4g}") or 1.0
         decimals = max(0, 3 - math.floor(math.log10(largest)))
     return [_text(value, decimals) for value in values]
 
 
-def _text(value: object, decimals: int) -> str:
-    if isinstance(value, FLOAT):
+def _is_float(value: Any) -> bool:
+    """Whether it is a float of Python's or NumPy's, which need not be loaded to be asked about."""
+    return isinstance(value, numbers.Real) and not isinstance(value, numbers.Rational)
+
+
+def _text(value: Any, decimals: int) -> str:
+    if _is_float(value):
         return "—" if math.isnan(value) else f"{value:z,.{decimals}f}"
-    if isinstance(value, int | np.integer) and not isinstance(value, bool):
+    if isinstance(value, numbers.Integral) and not isinstance(value, bool):
         return f"{value:,}"
     return str(value)
 
 
-def _plain(name: str, value: object) -> float | int | str:
-    value = value.item() if isinstance(value, np.generic | np.ndarray) and np.ndim(value) == 0 else value
+def _plain(name: str, value: Any) -> float | int | str:
+    value = value.item() if getattr(value, "shape", None) == () and hasattr(value, "item") else value
     if isinstance(value, float):
         return float(f"{value:.8g}")
     if isinstance(value, bool | int | str):

@@ -6,6 +6,7 @@ Runs use a real kernel. Chapters of the book themselves are run in tests/noteboo
 import importlib
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -22,6 +23,7 @@ from typer.testing import CliRunner
 
 from mmlib import _notebooks as notebooks
 from mmlib import chapter, cli
+from mmlib.cli import execution
 from mmlib.cli import run as running
 
 PARAMETERS = """\
@@ -316,7 +318,7 @@ def test_a_signal_ends_the_run_and_its_kernel_quietly(tmp_path, name, code):
     assert psutil.wait_procs(kernels, timeout=30)[1] == []
 
 
-@pytest.mark.parametrize("module", ["typer", "papermill", "nbformat"])
+@pytest.mark.parametrize("module", ["typer", "mmlib.cli.train", "nbclient", "nbformat"])
 def test_an_interrupt_during_an_import_shows_no_traceback(tmp_path, module):
     """The signal comes as the module is looked for: a finder ahead of Python's own sends it to the process itself."""
     notebook(tmp_path / "tiny.ipynb")
@@ -336,6 +338,70 @@ runpy.run_module("mmlib.cli", run_name="__main__")
     )
     assert (outcome.returncode, outcome.stdout, outcome.stderr) == (130, b"", b"")
     assert os.listdir(tmp_path) == ["tiny.ipynb"]
+
+
+def test_an_interrupt_before_a_command_is_known_shows_no_traceback(tmp_path):
+    """The commands are built, from every module's signatures, before there is one that could handle the signal."""
+    code = """
+import os, signal, typer.main
+def build(*_):
+    os.kill(os.getpid(), signal.SIGINT)
+typer.main.get_command = build
+from mmlib.cli import app
+app()
+"""
+    outcome = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, preexec_fn=default_signals, capture_output=True, timeout=120
+    )
+    assert (outcome.returncode, outcome.stdout, outcome.stderr) == (130, b"", b"")
+
+
+ABOUT_THE_KERNEL = """\
+import sys
+import beside
+loaded = "debugpy" in sys.modules
+chapter.results(debugger=loaded, beside=beside.VALUE)
+"""
+
+
+def test_a_kernel_has_the_folder_it_runs_in_and_no_debugger(book):
+    """A module of the folder is found, as by Jupyter's own kernel; the kernel's own modules are not."""
+    Path("beside.py").write_text("VALUE = 7")
+    Path("debugpy.py").write_text("raise SystemExit('not the debugger')")
+    Path("ipykernel.py").write_text("raise SystemExit('not the kernel')")
+    path = book / "making" / "tiny.ipynb"
+    source = json.loads(path.read_text())
+    source["cells"][-1]["source"] = ABOUT_THE_KERNEL
+    path.write_text(json.dumps(source))
+    outcome = mmlib("run", "tiny")
+    assert (outcome.exit_code, outcome.stderr) == (0, "")
+    assert results("tiny.ipynb") == {"debugger": False, "beside": 7}
+
+
+def test_a_run_of_a_run_has_the_new_values_alone(book):
+    """As papermill does: the cell of values is replaced, and the executed notebook can be run again by either."""
+    assert mmlib("run", "tiny", "-p", "gamma", "2", "-p", "steps", "7").exit_code == 0
+    assert mmlib("run", "tiny.ipynb", "-p", "gamma", "3", "-o", "again.ipynb").exit_code == 0
+    assert (results("again.ipynb")["gamma"], results("again.ipynb")["steps"]) == (3.0, 5)
+    cells = nbformat.read("again.ipynb", as_version=4).cells
+    assert [c.source for c in cells if "injected-parameters" in c.metadata.get("tags", [])] == [
+        "# Parameters\ngamma = 3.0"
+    ]
+
+
+def test_the_profile_lists_cells_the_slowest_first(book):
+    path = book / "making" / "tiny.ipynb"
+    source = json.loads(path.read_text())
+    source["cells"][3]["source"] = "\n\nimport time\ntime.sleep(1)"
+    path.write_text(json.dumps(source))
+    outcome = mmlib("run", "tiny", "--profile")
+    assert outcome.exit_code == 0
+    rows = re.findall(r"^ *([\d.]+) s  cell (\d+): (.*)$", outcome.stdout, re.MULTILINE)
+    assert sorted(number for _, number, _ in rows) == ["1", "2", "3", "4"]
+    assert [float(seconds) for seconds, *_ in rows] == sorted((float(seconds) for seconds, *_ in rows), reverse=True)
+    ((slept, first),) = [(float(seconds), first) for seconds, number, first in rows if number == "3"]
+    assert slept >= 1 and first == "import time"
+    assert outcome.stdout.splitlines()[-1] == "written: tiny.ipynb"
 
 
 @pytest.fixture
@@ -461,7 +527,7 @@ def test_the_import_is_light(module):
 def test_packages_are_hidden_from_an_import_only_while_it_lasts():
     """colorsys stands for a package that is not imported yet, json for one that is."""
     sys.modules.pop("colorsys", None)
-    with running._not_imported("colorsys", "json"):
+    with execution.not_imported("colorsys", "json"):
         with pytest.raises(ImportError):
             importlib.import_module("colorsys")
         assert importlib.import_module("json") is json

@@ -16,25 +16,23 @@ Exit codes: 0 done; 1 the chapter refused a value or failed, or its output canno
 """
 
 try:
-    import typer
-
     from mmlib.cli import backtest, desk, ending, notebooks, run, simulate, store, sweep, train
+
+    app = ending.App(
+        cls=ending.Group,
+        help="Run the chapters of the book with parameters of your own.",
+        add_completion=False,
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+    )
+    app.command()(notebooks.chapters)
+    app.command(cls=run.Command)(run.run)
+    app.command(cls=run.Command)(sweep.sweep)
+    app.command()(desk.desk)
+    app.command(cls=run.Command)(simulate.simulate)
+    app.command(cls=run.Command)(backtest.backtest)
+    app.command(cls=run.Command)(train.train)
+    app.add_typer(store.app, name="store")
 except KeyboardInterrupt:  # Ctrl-C before there is a command to end
     raise SystemExit(130) from None
-
-app = typer.Typer(
-    cls=ending.Group,
-    help="Run the chapters of the book with parameters of your own.",
-    add_completion=False,
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-)
-app.command()(notebooks.chapters)
-app.command(cls=run.Command)(run.run)
-app.command(cls=run.Command)(sweep.sweep)
-app.command()(desk.desk)
-app.command(cls=run.Command)(simulate.simulate)
-app.command(cls=run.Command)(backtest.backtest)
-app.command(cls=run.Command)(train.train)
-app.add_typer(store.app, name="store")

@@ -62,6 +62,17 @@ def computing() -> Iterator[None]:
         refuse(str(error) or "out of memory")
 
 
+class App(typer.Typer):
+    """The program; Ctrl-C as it builds its commands, before one of them runs, ends it without a word."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the command of the arguments."""
+        try:
+            return super().__call__(*args, **kwargs)
+        except KeyboardInterrupt:
+            raise SystemExit(130) from None
+
+
 class Group(TyperGroup):
     """The commands; where what they print cannot be written, they end in one line."""
 

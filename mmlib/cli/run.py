@@ -1,15 +1,10 @@
 """`mmlib run`: execute a chapter with parameters, keep the executed notebook, print its results.
 
 The cell of parameters is read first, and an unknown name or a value of the wrong type refused before a kernel starts;
-then papermill executes a copy with the values written in as literals, never as code. An output file is replaced only by
+then a copy is executed with the values written in as literals, never as code. An output file is replaced only by
 a finished run: whole, with the mode of the file that was there, and through a link.
 """
 
-import logging
-import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,6 +14,7 @@ from typer.core import TyperCommand
 from mmlib import _notebooks as notebooks
 from mmlib.cli import files
 from mmlib.cli.ending import by_signal, refuse, unbroken
+from mmlib.cli.execution import execute, slowest
 
 
 class Command(TyperCommand):
@@ -63,6 +59,7 @@ def run(
         typer.Option("--output", "-o", metavar="OUT.ipynb", help="By default the chapter's file name, in this folder."),
     ] = None,
     html: Annotated[bool, typer.Option("--html", help="Also write OUT.html, a page that needs no network.")] = False,
+    profile: Annotated[bool, typer.Option("--profile", help="Also print the five cells that took longest.")] = False,
 ) -> None:
     """Execute a chapter with parameters, print its results and keep the executed notebook.
 
@@ -76,7 +73,7 @@ def run(
         refuse(f"OUT must end in .ipynb; got {str(output)!r}")
     targets = {file: _target(file, path) for file in ([output, output.with_suffix(".html")] if html else [output])}
     with by_signal():
-        executed = execute(name, path, notebook, given)
+        executed = execute(name, notebook, given)
         import nbformat
 
         from mmlib.chapter import read_results, shown
@@ -92,6 +89,9 @@ def run(
     width = max(map(len, results), default=0)
     for result, value in results.items():
         typer.echo(f"{result:{width}}  {shown(value)}")
+    if profile:
+        for seconds, number, line in slowest(executed):
+            typer.echo(f"{seconds:8.3f} s  cell {number}: {line}")
     typer.echo(f"written: {', '.join(map(str, targets))}")
 
 
@@ -103,47 +103,3 @@ def _target(file: Path, notebook: Path) -> Path:
     if notebooks.NOTEBOOKS in target.parents:
         refuse(f"{file} would lie among the book's chapters; name a file elsewhere with -o")
     return target
-
-
-@contextmanager
-def _not_imported(*packages: str) -> Iterator[None]:
-    """Packages that are not there for the block, since what it imports does without them; those that are stay."""
-    absent: dict[str, Any] = {package: None for package in packages if package not in sys.modules}
-    sys.modules.update(absent)
-    try:
-        yield
-    finally:
-        for package in absent:
-            sys.modules.pop(package, None)
-
-
-def execute(name: str, path: Path, notebook: dict[str, Any], given: dict[str, Any]) -> Any:
-    """The executed notebook, an nbformat node; ends the command if it cannot be executed."""
-    os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")  # or every kernel prints a warning about it
-    logging.getLogger("papermill").setLevel(logging.CRITICAL)  # all it says is said here
-    with _not_imported("rfc3987_syntax", "isoduration", "pyarrow"):  # half of the time that papermill takes to import
-        import papermill
-    from jupyter_client.kernelspec import NoSuchKernel
-
-    kernel = notebook["metadata"].get("kernelspec", {}).get("name", "python3")
-    try:
-        return papermill.execute_notebook(
-            str(path).replace("{", "{{").replace("}", "}}"),  # papermill formats paths
-            None,
-            given,
-            kernel_name=kernel,
-            language="python",
-            progress_bar={"desc": name, "disable": None, "leave": False},
-            extra_arguments=["--log-level=CRITICAL"],
-        )
-    except papermill.PapermillExecutionError as error:
-        where = "" if error.ename == "BadParameter" else f"cell {error.exec_count} failed with {error.ename}: "
-        refuse(f"{name}: {where}{error.evalue}", code=1)
-    except NoSuchKernel:
-        refuse(
-            f"{name} needs the Jupyter kernel {kernel!r}, which is not installed; `pip install ipykernel` has python3"
-        )
-    except RuntimeError as error:  # the kernel died
-        refuse(f"{name}: {error} (out of memory?)", code=1)
-    except OSError as error:  # its files cannot be written
-        refuse(f"{name}: the kernel cannot be started: {error.strerror or error}", code=1)

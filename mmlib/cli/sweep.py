@@ -174,7 +174,7 @@ def _rendered(name, path, notebook, table, chosen, count, output) -> list[Path]:
     points = list(chosen.points())
     written = []
     for row in rows:
-        executed = run.execute(name, path, notebook, chosen.fixed | points[row])
+        executed = run.execute(name, notebook, chosen.fixed | points[row])
         found = {key: value for key, value in read_results(executed).items() if key in table}
         if any(table[key][row] != value for key, value in found.items() if key not in chosen.swept):
             refuse(f"run {row} gives other results in a notebook than in the table, which is written", code=1)

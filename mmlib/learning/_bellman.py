@@ -81,6 +81,8 @@ class Penalty:
     phi: float
     alpha: float
 
+    rounding = 0.0  # of an answer, beside its own last digits
+
     def final(self, q):
         return -self.alpha * q**2
 
@@ -120,6 +122,11 @@ class Cara:
 
     market: Market
     gamma: float
+
+    @property
+    def rounding(self):
+        """Of an answer, price: that of logarithms of order 1, over gamma."""
+        return 16 * np.finfo(float).eps / self.gamma
 
     def final(self, q):
         return 0.0 * q
@@ -185,7 +192,8 @@ def best(rule, after, dt, low=-np.inf, high=np.inf):
         old = np.stack([bid, ask])
         bid = np.clip(rule.answer(after, up, down, ask, probability(market, ask, dt)), low, high)
         ask = np.clip(rule.answer(after, down, up, bid, probability(market, bid, dt)), low, high)
-        moved = np.abs(np.stack([bid, ask]) - old) > 1e-13 * np.maximum(1 / market.k, np.abs(old))
+        close = np.maximum(1e-13 * np.maximum(1 / market.k, np.abs(old)), rule.rounding)
+        moved = np.abs(np.stack([bid, ask]) - old) > close
         if not np.any(moved | (np.isnan(old) & ~np.isnan([bid, ask]))):
             return bid, ask
     raise ValueError(f"the best bid and ask of a step have not settled in {ROUNDS} rounds; steps must be more")

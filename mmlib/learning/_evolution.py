@@ -25,8 +25,8 @@ def climb(estimate, first, *, rounds, spread, seed, watch=None, start=None):
     x = np.array(first, float)
     mean, square, path = np.zeros(len(x)), np.zeros(len(x)), [x]
     if start is not None:
-        rows = len(start["path"]) if "path" in start else 0
-        saved.check("start", start, {"mean": x.shape, "square": x.shape, "path": (rows, *x.shape)})
+        rows = len(start["path"]) if np.ndim(start.get("path")) == 2 else 0
+        saved.check("start", start, {"mean": x.shape, "square": x.shape, "path": (max(rows, 1), *x.shape)})
         mean, square, path = np.array(start["mean"]), np.array(start["square"]), list(start["path"])
         x = path[-1]
     directions = rng.standard_normal((rounds, 4, len(x)))

@@ -214,7 +214,7 @@ def best_gammas(market, regimes, gamma, *, horizon, steps, max_inventory, shared
     shared : bool
         One number for all regimes.
     arms : array_like, shape (K,), optional
-        Risk aversions that rise, 1/currency, > 0, of which each of the K^R choices is computed instead.
+        Risk aversions that rise, 1/currency, > 0, of which each choice (K^R; K if shared) is computed instead.
     market, regimes, horizon, steps, max_inventory
         As in `optimum`.
 
@@ -230,7 +230,8 @@ def best_gammas(market, regimes, gamma, *, horizon, steps, max_inventory, shared
         return -certainty_equivalent(market, regimes, quotes, gamma)
 
     if arms is not None:
-        return np.exp(min(product(np.log(_arms(arms)), repeat=1 if shared else R), key=loss)) * np.ones(R)
+        choices = product(_arms(arms), repeat=1 if shared else R)
+        return np.ones(R) * min(choices, key=lambda choice: loss(np.log(choice)))
     start = np.full(1 if shared else R, np.log(gamma))
     found = minimize(loss, start, method="L-BFGS-B", options=dict(ftol=1e-14))
     return np.exp(np.broadcast_to(found.x, R))
@@ -256,7 +257,7 @@ class Learned:
     episodes : int
         Simulated in all.
     bounds : ndarray, shape (R,), or None
-        Of the bandit: what another arm in one regime alone can add, currency.
+        Of the bandit: the most that another arm in one regime alone adds, currency; infinite where it is not known.
     """
 
     gammas: np.ndarray
@@ -362,8 +363,10 @@ def bandit(
 
     An episode is played with one arm in each regime, and costs exp(−gamma·profit). The regimes take turns to choose an
     arm on the same episodes, by successive elimination (`_bandit`; Even-Dar, Mannor & Mansour 2006), until none changes
-    its arm. What is estimated is −ln E[cost]/gamma: the certainty equivalent from a regime that is drawn. No other arm
-    in one regime alone adds more to it than `bounds`, at four standard errors of the difference.
+    its arm. What is estimated is −ln E[cost]/gamma: the certainty equivalent from a regime that is drawn. On as many
+    fresh episodes, no other arm in one regime alone adds more to it than `bounds`, at four standard errors of each
+    difference. Where gamma times the deviation of the profit is large, a few losses carry the mean of the costs, the
+    choice is little better than chance, and `bounds` is infinite (`_bandit.FEWEST`).
 
     Parameters
     ----------
@@ -389,7 +392,8 @@ def bandit(
     level = profits(arms[first], 0, 1000).mean()  # of the exponent only
 
     def costs(choice, begin, count):
-        return np.exp(gamma * (level - profits(arms[choice], begin, count)))
+        with np.errstate(over="ignore"):
+            return np.exp(gamma * (level - profits(arms[choice], begin, count)))
 
     options = dict(rounds=rounds, batch=batch, watch=watch, start=start)
     path, bounds, played = choose(costs, len(arms), first, **options)

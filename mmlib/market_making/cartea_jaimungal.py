@@ -19,7 +19,6 @@ largest eigenvalue of K over k: the gain per unit of time that good quotes earn 
 """
 
 import numpy as np
-from scipy.optimize import brentq
 
 from mmlib.checks import nonnegative
 from mmlib.market_making._exponential import distances, eta, exponential, largest_start, log_values
@@ -130,6 +129,8 @@ def gain(market, *, phi, max_inventory):
                 ratio = 1 / room
             given += ratio
         return x - given
+
+    from scipy.optimize import brentq
 
     nearest = min(tail[-1] for tail in tails if len(tail))
     x = brentq(excess, 0.5 / (nearest + 2), 2.0, xtol=1e-14 / (nearest + 2), rtol=1e-14)

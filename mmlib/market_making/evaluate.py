@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.optimize import bisect
 
 from mmlib.checks import choice, finite, in_interval, nonnegative, positive
 from mmlib.market_making._fills import (
@@ -273,6 +272,8 @@ class ProfitLaw:
 
     def quantile(self, p):
         """Smallest x with cdf(x) >= p, currency; ValueError if `p` or 1 − p is below ten times `tolerance`."""
+        from scipy.optimize import bisect  # here, as all of SciPy: much to load for those who do not call it
+
         p = in_interval("p", p, 10 * self.tolerance, 1 - 10 * self.tolerance, meaning="a probability that is resolved")
         low, high = min(self.low, 0.0), max(self.high, 0.0)
         return bisect(lambda x: self.cdf(x) - p if x > low else -p, low, high, xtol=1e-12 * (high - low))

@@ -21,8 +21,6 @@ import itertools
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.interpolate import PchipInterpolator, PPoly
-from scipy.special import expit, wrightomega
 
 from mmlib.checks import finite, number, positive
 from mmlib.market_making._kernels import intensity as kernels
@@ -114,6 +112,8 @@ class Logistic:
 
     def rate(self, distance):
         """Orders/time, shape of `distance`."""
+        from scipy.special import expit  # here, as all of SciPy: much to load for those who do not call it
+
         return self.A * expit(-self.k * (np.asarray(distance, float) - self.delta0))
 
     def best_distance(self, reservation, risk_aversion=0.0):
@@ -123,6 +123,8 @@ class Logistic:
         """
         if risk_aversion > 0:
             return _newton(kernels.LOGISTIC, (self.k, self.delta0), reservation, risk_aversion)
+        from scipy.special import wrightomega
+
         r = np.asarray(reservation, float)
         return r + (1 + wrightomega(self.k * (self.delta0 - r) - 1)) / self.k
 
@@ -187,6 +189,8 @@ class Measured:
             raise ValueError(f"distances must increase (price); got {x!r}")
         if np.any(np.diff(rates) > 0) or rates[-1] == rates[-2]:
             raise ValueError(f"rates must not increase with distance, and fall at the last one; got {rates!r}")
+        from scipy.interpolate import PchipInterpolator, PPoly
+
         pchip = PchipInterpolator(x, np.log(rates))
         slopes = np.diff(pchip(x)) / np.diff(x)
         line = [[0.0] * 2, [0.0] * 2, [slopes[0], slopes[-1]], [np.log(rates[0]) - slopes[0], np.log(rates[-1])]]

@@ -31,6 +31,7 @@ def _contour(n):
 NODES, WEIGHTS = _contour(30)
 #: For real L and y half the nodes do: the others add the conjugate, so twice the real part is the sum.
 REAL_NODES, REAL_WEIGHTS = NODES[:15], 2 * WEIGHTS[:15]
+LARGE = 1e100  # of a rate times a step: its square is a number
 
 
 @njit(cache=True)
@@ -120,6 +121,48 @@ def phi(h, matrix, y, s, weights):
         resolvent(s[node], h, matrix, x)
         for q in range(m):
             out[q] += weights[node] * x[q]
+    return out
+
+
+@njit(cache=True, error_model="numpy")
+def real_phi(h, matrix, y, s, weights):
+    """h φ(hL) y, real, shape (m,), of real L and y, by the nodes above the real axis.
+
+    As `phi`, but with all nodes side by side in the innermost loop and in real arithmetic, which a processor does four
+    or eight at a time: several times as fast. Far entries, and rates whose squares would overflow, go by `phi`.
+    """
+    left, centre, over, _, _, far_value = matrix
+    m, n = len(y), len(s)
+    if far_value[0] != 0 or far_value[1] != 0 or not h * np.max(np.abs(centre)) < LARGE:
+        return phi(h, matrix, y, s, weights).real
+    ahead, ahead_i, x, x_i = np.empty((m, n)), np.empty((m, n)), np.empty((m, n)), np.empty((m, n))
+    shift, shift_i, weight, weight_i = s.real.copy(), s.imag.copy(), weights.real.copy(), weights.imag.copy()
+    out = np.zeros(m)
+    for q in range(m):  # (s − hL) x = h y, by elimination: a = re + i im of each node
+        below, diagonal, above, right = h * left[q] if q > 0 else 0.0, h * centre[q], -h * over[q], h * y[q]
+        before = q - 1 if q > 0 else 0
+        for j in range(n):
+            a = shift[j] - diagonal
+            a_i, b, b_i = shift_i[j], right, 0.0
+            if q > 0:
+                a += below * ahead[before, j]
+                a_i += below * ahead_i[before, j]
+                b += below * x[before, j]
+                b_i = below * x_i[before, j]
+            size = 1.0 / (a * a + a_i * a_i)
+            a *= size
+            a_i *= -size
+            ahead[q, j] = above * a
+            ahead_i[q, j] = above * a_i
+            x[q, j] = b * a - b_i * a_i
+            x_i[q, j] = b * a_i + b_i * a
+    for q in range(m - 1, -1, -1):
+        for j in range(n):
+            if q < m - 1:
+                x[q, j] -= ahead[q, j] * x[q + 1, j] - ahead_i[q, j] * x_i[q + 1, j]
+                x_i[q, j] -= ahead[q, j] * x_i[q + 1, j] + ahead_i[q, j] * x[q + 1, j]
+        for j in range(n):
+            out[q] += weight[j] * x[q, j] - weight_i[j] * x_i[q, j]
     return out
 
 

@@ -60,7 +60,8 @@ def read(message_path: str | Path, orderbook_path: str | Path | None = None, *, 
     DataFrame
         The columns of `events`; `attrs["report"]` has `header` and `crlf` (files in which they were found),
         `time_decimals` (most seen: fewer than 9 say that times were rounded), `times_cut` (rows with more than 9),
-        `crosses`, `halts`, `empty_levels`, `crossed_books` (rows).
+        `crosses`, `halts`, `empty_levels`, `crossed_books` (rows). Five million rows of five levels are a table of
+        1.1 GB; reading them takes 2 GB at most, 1.4 from the cache (benchmarks/order_book.py).
 
     Raises
     ------

@@ -3,6 +3,7 @@
     >>> book = sources.open("my/folder")             # CSV: one file a table, or a desk's export of two files
     >>> book = sources.open("parquet:my/warehouse")  # Parquet, one folder a table and trade date
     >>> book = sources.open("ticks:my/store")        # a tick store: its closed days and today
+    >>> book = sources.open("kdb://localhost:5010")  # a kdb+ server, by `select from` each table
     >>> book.notes                                   # what was assumed where the files did not say it
 
 Every source yields plain DataFrames by table name and says what to call each in a message; `tables.check` does the
@@ -38,7 +39,7 @@ import os
 from pathlib import Path
 
 from mmlib import textfiles
-from mmlib.stock_loan import _csv_tables, _desk_export, _parquet, _ticks, tables
+from mmlib.stock_loan import _csv_tables, _desk_export, _kdb_tables, _parquet, _ticks, tables
 from mmlib.stock_loan._book import Book, TableError
 from mmlib.stock_loan._schemas import COLUMNS
 
@@ -52,9 +53,10 @@ def open(url: str | Path) -> Book:
     Parameters
     ----------
     url : str or Path
-        A folder of CSV files, `parquet:` and a folder written by `write_parquet`, or `ticks:` and the folder of a tick
+        A folder of CSV files; `parquet:` and a folder written by `write_parquet`; `ticks:` and the folder of a tick
         store that holds the eleven tables, as `write_ticks` and a desk's feeds fill it: all its updates so far are one
-        book, whose rows of one key sent later replace those sent before.
+        book, whose rows of one key sent later replace those sent before; or kdb://HOST:PORT, a kdb+ server with the
+        eleven tables, user and password in the environment (`mmlib.tick_store.open`).
 
     Returns
     -------
@@ -66,10 +68,14 @@ def open(url: str | Path) -> Book:
     tables.TableError
         If a file is missing, cut short, not UTF-8, or breaks a rule of the tables; names the file and the line.
     """
+    if str(url).lower().startswith("kdb:"):
+        return _kdb_tables.book(str(url))
     of = next((kind for kind in ("parquet", "ticks") if str(url).startswith(f"{kind}:")), "csv")
     folder = Path(url) if of == "csv" else Path(str(url).removeprefix(f"{of}:"))
     if not os.path.isdir(folder):  # False, too, for a name too long or with a NUL
-        raise TableError(f"url must be a folder of CSV files, parquet:FOLDER or ticks:FOLDER; got {str(url)!r}")
+        raise TableError(
+            f"url must be a folder of CSV files, parquet:FOLDER or ticks:FOLDER, or kdb://HOST:PORT; got {str(url)!r}"
+        )
     if of == "ticks":
         return _ticks.read(folder)
     if of == "csv" and _desk_export.is_one(folder):

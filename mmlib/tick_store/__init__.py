@@ -12,33 +12,53 @@ an update is logged before anyone sees it, one transaction with all its tables a
 its updates, so that sending again does no harm and gaps are known; a torn log loses only what was not acknowledged. The
 log is SQLite's (WAL mode), the real-time database memory, the history Parquet, the questions DuckDB's SQL (extra
 ``loan``).
+
+The same verbs speak to a kdb+ server over its IPC (extra ``kdb``), as far as it can keep what they say; `KdbStore`
+tells what it cannot:
+
+    with tick_store.open("kdb://localhost:5010") as ticker:         # MMLIB_KDB_USER, MMLIB_KDB_PASSWORD
+        ticker.publish({"trade": trades})                           # .u.upd
+        ticker.sql("select volume:sum[size] by sym from trade")     # qSQL
 """
 
 from pathlib import Path
 
+from mmlib.tick_store._kdb import KdbFollower, KdbStore
 from mmlib.tick_store._log import StoreError
 from mmlib.tick_store._readers import Snapshot, Update
 from mmlib.tick_store._store import Store
 
-__all__ = ["Snapshot", "Store", "StoreError", "Update", "open"]
+__all__ = ["KdbFollower", "KdbStore", "Snapshot", "Store", "StoreError", "Update", "open"]
 
 
-def open(url: str | Path, *, read_only: bool = False, durable: bool = True) -> Store:
-    """The store in a folder, made if it is not there.
+def open(
+    url: str | Path, *, read_only: bool = False, durable: bool | None = None, timeout: int | None = None
+) -> Store | KdbStore:
+    """The store in a folder, made if it is not there, or a kdb+ server.
 
     Parameters
     ----------
     url : str or Path
-        A folder.
+        A folder, or kdb://HOST:PORT; user and password of a server are in the environment, MMLIB_KDB_USER and
+        MMLIB_KDB_PASSWORD.
     read_only : bool
-        Whether only to follow and to read; any number of processes may. One writes.
-    durable : bool
-        Whether an update is safe from loss of power when `publish` returns (fsync), and not only from the death of the
-        process.
+        Whether only to follow and to read; any number of processes may. One writes to a folder.
+    durable : bool, optional
+        Of a folder: whether an update is safe from loss of power when `publish` returns (fsync; the default), and not
+        only from the death of the process.
+    timeout : int, optional
+        Of a server: seconds, 30 by default, in which it must send something before it is given up.
 
     Raises
     ------
     StoreError
-        If the folder holds something else, another process writes to the store, or its log cannot be read.
+        If the folder holds something else, another process writes to the store, or its log cannot be read; if nothing
+        listens at the address, the server does not answer, does not take the user, or speaks no kdb+.
     """
-    return Store(url, read_only=read_only, durable=durable)
+    if isinstance(url, str) and url.lower().startswith("kdb:"):
+        if durable is not None:
+            raise StoreError("durable must be left out for kdb+, whose server decides it")
+        return KdbStore(url, read_only=read_only, timeout=timeout)
+    if timeout is not None:
+        raise StoreError("timeout is of kdb+ servers; a folder has none")
+    return Store(url, read_only=read_only, durable=durable is not False)

@@ -19,10 +19,21 @@ def check_name(what, name):
 
 
 def arrow(name, table):
+    """The table as Arrow, its text and categories as text, its names such as the store and SQL keep apart."""
+    check_name("a table's name", name)
+    table = plain(name, table)
+    lowered = [column.lower() for column in table.column_names]
+    if len(set(lowered)) < len(lowered) or OWN in lowered or not lowered:
+        raise StoreError(
+            f"{name!r}: columns must differ in more than case, and {OWN!r} is the store's; got {table.column_names}"
+        )
+    return table
+
+
+def plain(name, table):
     """The table as Arrow, its text and categories as text."""
     import pyarrow as pa
 
-    check_name("a table's name", name)
     if isinstance(table, pd.DataFrame):
         if not isinstance(table.index, pd.RangeIndex) or table.index.name is not None:
             raise StoreError(f"{name!r}: the index would be lost; reset_index first")
@@ -38,11 +49,6 @@ def arrow(name, table):
         table = pa.Table.from_batches([table])
     if not isinstance(table, pa.Table):
         raise StoreError(f"{name!r} must be a pandas, Arrow or Polars table; got {type(table).__name__}")
-    lowered = [column.lower() for column in table.column_names]
-    if len(set(lowered)) < len(lowered) or OWN in lowered or not lowered:
-        raise StoreError(
-            f"{name!r}: columns must differ in more than case, and {OWN!r} is the store's; got {table.column_names}"
-        )
     schema = pa.schema([pa.field(field.name, _plain(field.type)) for field in table.schema])
     return table.replace_schema_metadata(None).cast(schema).combine_chunks()
 

@@ -19,15 +19,15 @@ class Update(NamedTuple):
 
     Attributes
     ----------
-    seq : int
-        Its sequence number: 1, 2, …
+    seq : int or None
+        Its sequence number: 1, 2, …; None from kdb+, which has none.
     source : str or None
     number : int or None
         The source's own number.
     tables : dict of str to DataFrame
     """
 
-    seq: int
+    seq: int | None
     source: str | None
     number: int | None
     tables: dict[str, pd.DataFrame]
@@ -79,8 +79,8 @@ class Snapshot:
 
     Attributes
     ----------
-    seq : int
-        The last update that it holds.
+    seq : int or None
+        The last update that it holds; None from kdb+.
     names : list of str
         The tables.
     """
@@ -96,9 +96,11 @@ class Snapshot:
     def rows(self, name: str) -> pd.DataFrame:
         """All rows of the table `name`, closed days' and today's, in order of arrival, each with its update's `seq`.
 
-        StoreError if there is no such table.
+        StoreError if there is no such table, or it was copied from kdb+, which has no such numbers.
         """
         schema, chunks = self._chunks(name)
+        if self.seq is None:
+            raise StoreError(f"{name!r} comes from kdb+, where an update has no number; ask for its table")
         own = [(date, file) for date, other, file, _ in self._files if other == name]
         past = [_forms.dataset(own).to_table(columns=[_forms.OWN, *schema.names])] if own else []
         parts = [_forms.with_seq(schema.empty_table(), 0), *past, *(_forms.with_seq(rows, seq) for seq, rows in chunks)]

@@ -4,10 +4,13 @@ import os
 from pathlib import Path
 
 import gymnasium
+import nbformat
 import numpy as np
+import papermill
 import pytest
 from gymnasium.utils.env_checker import check_env
 
+from mmlib import chapter
 from mmlib.learning import book_environment as books
 from mmlib.learning import glass_box
 from mmlib.learning._evolution import climb
@@ -15,6 +18,7 @@ from mmlib.market_making import Quotes
 from mmlib.market_making.strategies import linear_skew
 from mmlib.order_book import replay, sources, synthetic
 
+ROOT = Path(__file__).parents[2]
 TRUTH = dict(sigma=0.01, A=0.8, k=30.0, seconds=200.0, levels=3, depth=12, churn=2.0)
 EVENTS = [synthetic.lobster_events(**TRUTH, seed=n) for n in range(3)]
 FEEDS = [replay.feed(events, 0.01, 1) for events in EVENTS]
@@ -457,3 +461,21 @@ def test_real_books_pay_the_same_stepped_and_in_one_loop(path, near, order, hori
     )  # fmt: skip
     again, paid, _ = play(early, lambda seen: np.array([half, 0.5 * seen[1]]))
     assert np.array_equal(again[:, 1], seen[: len(again), 1]) and np.array_equal(paid, rewards[: len(paid)])
+
+
+@pytest.mark.deep
+def test_the_chapter_on_a_real_day(tmp_path):
+    """What its text says of Amazon: the chosen learner earns 8 a part of the test, the formula loses 345, the best
+    constant 39; and one does not live to see the days that would tell them apart."""
+    if "MMLIB_REAL_DATA" not in os.environ:
+        pytest.skip("MMLIB_REAL_DATA is not set: no real data here")
+    file = Path(os.environ["MMLIB_REAL_DATA"]) / "lobster/LOBSTER_SampleFile_AMZN_2012-06-21_1.zip"
+    data, out = tmp_path / file.name, tmp_path / "out.ipynb"
+    data.write_bytes(file.read_bytes())  # a reader keeps its cache beside the file where it may
+    given = dict(length=1450.0, days=16, low=5.0, high=40.0, step=0.5, phi=0.002, decide=0.5)
+    path = ROOT / "notebooks/learning/book_environment.ipynb"
+    papermill.execute_notebook(str(path), str(out), dict(data=str(data), **given), progress_bar=False)
+    found = chapter.read_results(nbformat.read(out, as_version=4))
+    assert found["score"] == pytest.approx(8, abs=0.5)
+    assert found["score"] - found["ahead_of_formula"] == pytest.approx(-345, abs=0.5)
+    assert found["score"] - found["ahead_of_constant"] == pytest.approx(-39, abs=0.5)

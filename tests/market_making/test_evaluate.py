@@ -27,6 +27,7 @@ from mmlib.market_making import (
 )
 from mmlib.market_making._kernels import chain
 from mmlib.market_making.quotes import inventory_grid, one_sided, time_grid
+from mmlib.numerics import generator as lines
 
 DATA = Path(__file__).parents[2] / "data/published"
 AS_MARKET = Market(sigma=2.0, A=140.0, k=1.5)
@@ -764,3 +765,30 @@ def test_a_gain_beyond_all_bounds_that_hardly_ever_comes_is_refused():
         ValueError, match=r"quotes must lose or gain less .*: the tails of the profit cannot be bounded"
     ):
         evaluate.profit_law(Market(1.0, 1.0, 1.0), quotes, 1, tolerance=1e-4)
+
+
+@pytest.mark.parametrize("m", [1, 2, 9, 61])
+def test_all_nodes_at_once_are_the_exponential_and_the_nodes_one_by_one(m):
+    """SciPy's Padé approximation of exp(hL), and with rates whose squares overflow the complex solver, node by node."""
+    rng = np.random.default_rng(m)
+    up, down = np.exp(rng.normal(0, 2, (2, m)))
+    up[-1] = down[0] = 0.0
+    q, y = np.arange(m), rng.normal(size=m)
+    L = np.diag(-up - down) + np.diag(up[:-1], 1) + np.diag(down[1:], -1)
+    matrix = lines.jump_matrix(up, np.minimum(q + 1, m - 1), down, np.maximum(q - 1, 0), -up - down)
+    contour = lines.REAL_NODES, lines.REAL_WEIGHTS
+    for h in (1e-3, 0.1, 5.0):
+        found = y + lines.real_phi(h, matrix, L @ y, *contour)
+        assert np.max(np.abs(found - expm(h * L) @ y)) < 1e-12 * max(1, h * np.max(np.abs(L @ y)))
+    huge = tuple(1e170 * part if part.dtype == float else part for part in matrix)
+    both = [f(1.0, huge, y, *contour).real for f in (lines.real_phi, lines.phi)]
+    assert np.array_equal(*both)
+
+
+def test_a_far_entry_goes_the_general_way():
+    """A hard limit cut back past its neighbour: the same to the last bit as the solver that knows far entries."""
+    up, down = np.array([1.0, 2.0, 3.0, 4.0]), np.array([5.0, 4.0, 3.0, 2.0])
+    to_up, to_down = np.array([1, 2, 3, 1]), np.array([2, 0, 1, 2])
+    matrix = lines.jump_matrix(up, to_up, down, to_down, -up - down)
+    given = (0.3, matrix, np.array([1.0, -2.0, 0.5, 3.0]), lines.REAL_NODES, lines.REAL_WEIGHTS)
+    assert np.array_equal(lines.real_phi(*given), lines.phi(*given).real)

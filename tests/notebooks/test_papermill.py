@@ -42,6 +42,7 @@ OTHER = {
     "stock_loan/kpis": {"capital_charge": 50.0},
     "stock_loan/panels": {"names": 40, "days": 120, "scenarios": 60},
     "stock_loan/rehypothecation": {"debit_scale": 0.4},
+    "stock_loan/tick_store": {"days": 5, "kill": 2, "work": 3.0, "left": 0.25, "paths": 400, "seed": 8},
 }
 
 ENDS = [

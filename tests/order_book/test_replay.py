@@ -1,5 +1,7 @@
 """The rules of replay on tapes of a few lines, worked on paper; and what must hold whatever the tape."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -215,6 +217,71 @@ def test_a_table_is_quoted_on_ticks_away_from_the_mid():
     assert filled(state)[:2] == [[25, 1, 99, 1], [35, -1, 103, 1]]
 
 
+def test_a_table_in_currency_is_divided_by_the_tick_a_side_at_a_time():
+    """Ticks of .5, mid 50.5: a bid .6 away is at 49.9, down to 49.5 (99); an ask .9 away at 51.4, up to 51.5 (103)."""
+    quotes = table(0.6)
+    quotes = replace(quotes, ask=np.where(np.isnan(quotes.ask), np.nan, 0.9))
+    feed = tape(*BOOK, (25, TRADE, BID, 98, 1), (35, TRADE, ASK, 104, 1), END)
+    state = replay.start(feed, lot=1, order_size=1, step=10, fills=16, messages=64)
+    replay.run(feed, state, *replay.quoter(quotes, 0.5))
+    assert filled(state)[:2] == [[25, 1, 99, 1], [35, -1, 103, 1]]
+
+
+def test_the_three_latencies_are_of_data_requests_and_answers():
+    """A bid asked for at 10 stands from 13: the trade at 12 misses it, that at 14 fills it, known at 39, seen at 40."""
+    trades = [(12, TRADE, BID, 100, 9), (14, TRADE, BID, 100, 9)]
+    feed = tape(*BOOK, *trades, END)
+    state = replay.start(feed, lot=1, order_size=2, step=10, latency=(0, 3, 25), queue="front", fills=16, messages=64)
+    known = {}
+    while not state["done"][0]:
+        known[int(state["now"][0])] = int(state["known_position"][0])
+        replay.step(feed, state, [(100 if state["now"][0] == 10 else LEAVE, NONE)])
+    assert filled(state) == [[14, 1, 100, 2]]
+    assert {time: known[time] for time in (10, 20, 30, 40, 50)} == {10: 0, 20: 0, 30: 0, 40: 2, 50: 2}
+
+
+def test_decisions_are_counted_from_the_first_row():
+    feed = tape((5, DEPTH, BID, 100, 5), (9, DEPTH, ASK, 102, 5), (50, TRADE, BID, 98, 1))
+    state, times = replay.start(feed, lot=1, order_size=1, step=10, fills=4, messages=8), []
+    while not state["done"][0]:
+        times.append(int(state["now"][0]))
+        replay.step(feed, state, [(NONE, NONE)])
+    assert times == [15, 25, 35, 45]
+
+
+def test_sizes_are_counted_in_lots():
+    """300 units in lots of 50 are six lots: a taker of 200 units fills four of them."""
+    feed = tape(*BOOK, (25, TRADE, BID, 100, 200), END)
+    state = replay.start(feed, lot=50, order_size=300, step=10, queue="front", partial=True, fills=16, messages=64)
+    while not state["done"][0]:
+        replay.step(feed, state, [(100, NONE)])
+    assert filled(state) == [[25, 1, 100, 4]]
+
+
+@pytest.mark.parametrize("size", [1.0 + 2e-9, 1.5, 0.4, 2.0**53])
+def test_an_order_is_a_whole_number_of_lots_that_a_float_can_count(size):
+    with pytest.raises(ValueError, match="order_size must be a whole number of lots"):
+        replay.start(tape(*BOOK), lot=1, order_size=size)
+    replay.start(tape(*BOOK), lot=1, order_size=round(size) or 1) if size < 2**53 else None
+
+
+def test_local_times_are_used_only_where_they_are_times_of_arrival():
+    """Later than the exchange's and in order, or the latency of data must be given as a number."""
+    good = [(5, 7), (6, 9), (8, 9), (20, 20)]
+    for row, changed in ((1, (6, 5)), (2, (8, 8))):
+        rows = [*good[:row], changed, *good[row + 1 :]]
+        feeds = [tape(*((ts, DEPTH, BID, 100 + i, 5, local) for i, (ts, local) in enumerate(r))) for r in (good, rows)]
+        replay.start(feeds[0], lot=1, order_size=1, latency=(None, 0, 0))
+        replay.start(feeds[1], lot=1, order_size=1, latency=(0, 0, 0))
+        with pytest.raises(ValueError, match="latency must be given: the feed's local times go back, or are before"):
+            replay.start(feeds[1], lot=1, order_size=1, latency=(None, 0, 0))
+
+
+def test_only_the_latency_of_data_may_be_left_to_the_feed():
+    with pytest.raises(ValueError, match="latency must be an integer and >= 0"):
+        replay.start(tape(*BOOK), lot=1, order_size=1, latency=(0, None, 0))
+
+
 def test_beyond_a_hard_limit_a_taker_brings_the_position_to_the_target():
     """Four bids fill at limit 3; the cut sells 4 at the bids of the book, walking down: 5 are there."""
     trades = [(25 + 10 * i, TRADE, BID, 98, 1) for i in range(4)]
@@ -312,6 +379,11 @@ def test_too_little_room_is_said():
     state = replay.start(feed, lot=1, order_size=1, fills=1)
     with pytest.raises(RuntimeError, match="more fills than `fills`"):
         replay.run(feed, state, *replay.quoter(table(0.0), 0.01))
+    rows = tape(*BOOK, (25, TRADE, BID, 98, 9), (35, TRADE, BID, 98, 9), END)
+    state = replay.start(rows, lot=1, order_size=1, step=10, fills=1)
+    with pytest.raises(RuntimeError, match="more fills than `fills`"):
+        for _ in range(10):
+            replay.step(rows, state, [(100, NONE)])
 
 
 def test_the_curve_is_the_account_every_second():

@@ -47,6 +47,23 @@ def test_tick_and_lot_are_those_of_the_flow(tick, seconds):
     assert 34_200 < sources.period(events)[1] <= 34_200 + seconds
 
 
+def test_steps_of_a_book_that_is_never_filled_are_refused(hour):
+    events = hour.iloc[:50].copy()
+    for name in [name for name in events if name[:4] in ("ask_", "bid_")]:
+        events[name] = np.nan if "price" in name else 0.0
+    with pytest.raises(EventError, match="events must have a book: all its levels are empty"):
+        sources.steps(events)
+
+
+def test_the_period_of_one_row_and_of_none(hour):
+    """Of LOBSTER's rows the whole second around them; a time is not taken from a file of mixed kinds as if it were."""
+    row = hour.iloc[:1].copy()
+    row["time_ns"] = 34_200_500_000_000
+    assert sources.period(row) == (34_200.0, 34_201.0)
+    with pytest.raises(EventError):
+        sources.period(hour.iloc[:0])
+
+
 def test_the_period_of_a_capture_is_that_of_all_its_kinds(hour, tmp_path):
     synthetic.write_capture(hour.iloc[30:1000], tmp_path / "c.gz")
     events = sources.open(tmp_path / "c.gz")

@@ -101,7 +101,7 @@ def test_balances_are_the_batch_kpis_after_every_update(updates):
 
 
 @pytest.mark.deep
-@settings(max_examples=400, deadline=None, phases=QUICK)
+@settings(max_examples=150, deadline=None, phases=QUICK)
 @given(days())
 def test_balances_are_the_batch_kpis_after_every_update_of_many_days(updates):
     equal_at_every_update(updates)

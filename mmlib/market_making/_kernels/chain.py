@@ -21,6 +21,7 @@ from mmlib.numerics.generator import (
     jump_matrix,
     largest_eigenvalue_bound,
     phi,
+    real_phi,
     solve,
     transposed,
     width,
@@ -45,7 +46,7 @@ __all__ = [
 TRIES = 1_000_000  # steps after which an expectation is given up: some 10 s for 61 inventories
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def exponential_values(dt, bid_rate, ask_rate, bid_to, ask_to, bid_log, ask_log, own, final, s, weights):
     """ln E[exp(z·profit)] at time 0 from each inventory, shape (m,), for a real z.
 
@@ -88,15 +89,15 @@ def exponential_values(dt, bid_rate, ask_rate, bid_to, ask_to, bid_log, ask_log,
                 tries += 1
                 if tries > TRIES or not np.isfinite(top):
                     return np.full(m, np.nan)
-                change = phi(h, matrix, rate, s, weights)
-                low = high = change[0].real
+                change = real_phi(h, matrix, rate, s, weights)
+                low = high = change[0]
                 for q in range(m):
-                    low, high = min(low, change[q].real), max(high, change[q].real)
+                    low, high = min(low, change[q]), max(high, change[q])
                 tried = h
                 h /= 8
             h = tried
             for q in range(m):
-                d[q] += h * top + np.log1p(change[q].real)
+                d[q] += h * top + np.log1p(change[q])
             left -= h
             h = min(8 * h, left)
     return d

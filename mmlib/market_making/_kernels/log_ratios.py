@@ -7,7 +7,7 @@ TOLERANCE = 1e-9  # of a step, in u; the quotes are then within a few 1e-9/k
 ROWS = 9  # of the extrapolation table
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", nogil=True)
 def integrate(start, drive, bid_eta, ask_eta, tau, symmetric):
     """Log-ratios u (m,) and ln v_0 from `start` and 0, at the increasing times to go `tau` (n,).
 
