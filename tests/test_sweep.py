@@ -5,8 +5,10 @@ import json
 import os
 import re
 import resource
+import runpy
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,14 +18,15 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pandas as pd
+import papermill
 import psutil
 import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from mmlib import _notebooks, cli, sweep
+from mmlib import _notebooks, chapter, cli, sweep
 from mmlib._notebooks import Refused
-from mmlib._sweep import engine, grid
+from mmlib._sweep import engine, farm, grid
 from mmlib._sweep.journal import Journal
 
 PARAMETERS = """\
@@ -90,9 +93,15 @@ def refused(*arguments):
     return line
 
 
-def left_over():
-    """Processes of sweeps that this one has started and that are still there."""
-    return [p.pid for p in psutil.Process().children(recursive=True) if "mmlib._sweep.parent" in " ".join(p.cmdline())]
+def preloaded(pid=None):
+    """The preloaded parents, and their runs, below a process: this one unless another is named."""
+    found = []
+    for process in psutil.Process(pid).children(recursive=True):
+        try:
+            found += [process] if "mmlib._sweep.parent" in " ".join(process.cmdline()) else []
+        except psutil.NoSuchProcess:
+            continue
+    return found
 
 
 # ---- grids
@@ -227,7 +236,7 @@ def test_what_goes_wrong_in_a_run_is_its_row_and_the_next_one_runs_as_if_nothing
     assert good["leak"].tolist() == [1, 1, 1]
     assert good["product"].tolist() == [0.5, 0.5, 0.5]
     assert found["leak"].dtype == "Int64" and found["product"].isna().sum() == 6
-    assert left_over() == []
+    assert preloaded() == []
 
 
 def test_a_sweep_by_command_leaves_one_table_with_what_it_was_made_from(toy):
@@ -336,7 +345,6 @@ def test_one_journal_has_one_writer(tmp_path):
 def test_a_full_disk_is_one_line_and_the_journal_goes_on(toy):
     """The limit on a file's size stands for the disk: both are an OSError of write()."""
     given = ["-p", "gamma", "0.1:0.4:4"]
-    assert mmlib(toy, *given, "-o", "whole.parquet").exit_code == 0
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (300, hard))  # a few lines
     try:
@@ -348,7 +356,7 @@ def test_a_full_disk_is_one_line_and_the_journal_goes_on(toy):
     assert line.startswith("mmlib: ") and "toy.parquet.journal: " in line
     assert not Path("toy.parquet").exists()
     assert mmlib(toy, *given).exit_code == 0
-    assert Path("toy.parquet").read_bytes() == Path("whole.parquet").read_bytes()
+    assert pq.read_table("toy.parquet")["product"].to_pylist() == [0.5, 1.0, 1.5, 2.0]
 
 
 def default_signals():
@@ -431,6 +439,7 @@ def test_a_parent_killed_takes_its_run_with_it_and_another_does_it_again(toy, ex
     assert Path("a.parquet").read_bytes() == expected
 
 
+@pytest.mark.deep
 def test_a_run_killed_is_its_rows_error(toy):
     with holding(*GRID) as (process, below):
         Path("hold").unlink()
@@ -440,6 +449,145 @@ def test_a_run_killed_is_its_rows_error(toy):
     found = pq.read_table("a.parquet")["error"].to_pylist()
     assert [text for text in found if text] == ["the run's process died of SIGKILL (out of memory?)"]
     assert b"1 of 8 runs failed" in stderr
+
+
+# ---- workers
+
+
+def parents(process):
+    """Those of them that have a run."""
+    return [p for p in preloaded(process.pid) if p.children()]
+
+
+def test_two_workers_write_the_bytes_of_one(toy, expected):
+    assert mmlib(toy, *GRID, "--workers", 2).exit_code == 0
+    assert Path("a.parquet").read_bytes() == expected
+    assert preloaded() == []
+
+
+@pytest.mark.deep
+def test_a_worker_of_this_machine_killed_is_replaced(toy, expected):
+    with holding(*GRID, "--workers", 2) as (process, _):
+        worker = parents(process)[0].parent()
+        assert "spawn_main" in " ".join(worker.cmdline())
+        below = worker.children(recursive=True)
+        worker.kill()
+        assert psutil.wait_procs(below, timeout=30)[1] == []
+        Path("hold").unlink()
+        _, stderr = process.communicate(timeout=120)
+        assert (process.returncode, stderr) == (0, b"")
+    assert Path("a.parquet").read_bytes() == expected
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("seconds", [None, 2, 4, 6])
+def test_ctrl_c_of_a_terminal_reaches_every_process_and_one_line_is_printed(toy, seconds, expected):
+    """A terminal sends it to the whole group: as the cluster starts, and as runs wait."""
+    Path("hold").touch()
+    command = [sys.executable, "-m", "mmlib.cli", "sweep", "toy.ipynb", *GRID, "--workers", "2"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "start_new_session": True}
+    with subprocess.Popen(command, preexec_fn=default_signals, **pipes) as process:
+        until(lambda: Path("held").exists() if seconds is None else time.sleep(seconds) is None, "no run waits")
+        below = psutil.Process(process.pid).children(recursive=True)
+        os.killpg(process.pid, signal.SIGINT)
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert stderr in (b"", b"mmlib: interrupted; the same command goes on from a.parquet.journal\n")
+    assert psutil.wait_procs(below, timeout=30)[1] == []
+    Path("hold").unlink()
+    assert mmlib(toy, *GRID).exit_code == 0
+    assert Path("a.parquet").read_bytes() == expected
+
+
+@contextmanager
+def dask(*command, **environment):
+    """A Dask command, ended with the block."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", f"distributed.cli.dask_{command[0]}", *command[1:], "--no-dashboard"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=os.environ | environment,
+    )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+@contextmanager
+def scheduler():
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port = sock.getsockname()[1]
+    with dask("scheduler", "--host", "127.0.0.1", "--port", str(port)):
+        until(lambda: answers(port), "the scheduler does not answer")
+        yield f"tcp://127.0.0.1:{port}"
+
+
+def answers(port):
+    with socket.socket() as sock:
+        return sock.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.fixture
+def cluster(toy):
+    """A scheduler and two workers; its address, and the process that holds the workers."""
+    arguments = ["--nworkers", "2", "--nthreads", "1", "--host", "127.0.0.1"]
+    with scheduler() as address, dask("worker", address, *arguments) as workers:
+        yield address, workers
+
+
+def idle(workers):
+    """Wait until no parent is left below the workers."""
+    until(lambda: not preloaded(workers.pid), "a parent process is left on a worker", 60)
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("killed", ["nothing", "driver", "worker", "parent"])
+def test_on_a_cluster_whatever_is_killed_the_bytes_are_the_same_and_nothing_is_left(toy, cluster, expected, killed):
+    address, workers = cluster
+    command = [*GRID, "--scheduler", address]
+    with holding(*command) as (process, _):
+        parent = parents(workers)[0]
+        if killed == "driver":
+            process.kill()
+            process.wait()
+            idle(workers)  # the runs wait for ever, and nobody for them
+        if killed == "worker":
+            parent.parent().kill()
+            assert psutil.wait_procs([parent], timeout=30)[1] == []
+        if killed == "parent":
+            parent.kill()
+        Path("hold").unlink()
+        if killed != "driver":
+            _, stderr = process.communicate(timeout=120)
+            assert (process.returncode, stderr) == (0, b"")
+    if killed == "driver":
+        assert len(Path("a.parquet.journal").read_bytes().splitlines()) >= 2
+        assert mmlib(toy, *command).exit_code == 0
+    assert Path("a.parquet").read_bytes() == expected
+    idle(workers)
+
+
+@pytest.mark.deep
+def test_workers_that_are_not_there_or_have_another_mmlib_are_refused_by_name(toy, tmp_path, monkeypatch):
+    monkeypatch.setattr(farm, "PATIENCE", 3)
+    assert "scheduler must be the address of a running Dask scheduler" in refused(
+        toy, *GRID, "--scheduler", "tcp://127.0.0.1:9"
+    )
+    os.mkdir("other")
+    Path("other/mmlib.py").write_text("__version__ = '9.9'")
+    with scheduler() as address:
+        assert "must have a worker; none came in 3 s" in refused(toy, *GRID, "--scheduler", address)
+        monkeypatch.setattr(farm, "PATIENCE", 30)
+        folder = str(tmp_path / "other")
+        with dask("worker", address, "--host", "127.0.0.1", "--name", "old", "--no-nanny", PYTHONPATH=folder):
+            assert "must have mmlib 0.1.0; got 9.9" in refused(toy, *GRID, "--scheduler", address)
 
 
 # ---- chapters of the book
@@ -454,6 +602,29 @@ def test_no_chapter_has_magics(name):
     for text in engine.program(_notebooks.read(NOTEBOOKS / f"{name}.ipynb"))["cells"]:
         names = {node.id for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name)}
         assert not names & {"get_ipython", "In", "Out"}
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[] if "cartea" in n else [pytest.mark.deep]) for n in CHAPTERS])
+def test_a_chapter_gives_its_committed_results_twice(name):
+    """To the last stored digit; the second run has what the first one made the parent load."""
+    runner = engine.opened(engine.program(_notebooks.read(NOTEBOOKS / f"{name}.ipynb")))
+    committed = chapter.read_results(nbformat.read(NOTEBOOKS / f"{name}.ipynb", 4))
+    try:
+        assert [runner.run({}), runner.run({})] == [{"results": committed}] * 2
+    finally:
+        runner.close()
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_a_sweep_gives_what_run_does(name, tmp_path):
+    """At another point, through a kernel and a notebook: the route that readers take."""
+    point = runpy.run_path(str(NOTEBOOKS.parent / "tests/notebooks/test_papermill.py"))["OTHER"][name]
+    path = NOTEBOOKS / f"{name}.ipynb"
+    papermill.execute_notebook(str(path), str(tmp_path / "out.ipynb"), point, progress_bar=False)
+    found = sweep.run(name, point).iloc[0].to_dict()
+    assert found.pop("error") == ""
+    assert found == chapter.read_results(nbformat.read(tmp_path / "out.ipynb", 4))
 
 
 def test_the_readmes_sweep(tmp_path, monkeypatch):

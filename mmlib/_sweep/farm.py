@@ -5,6 +5,7 @@ import signal
 import threading
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
 from typing import Any
 
 import mmlib
@@ -95,6 +96,7 @@ def _client(scheduler, workers):
     """A client whose processes do not take the terminal's Ctrl-C for theirs: it is for this one, which ends them."""
     held = threading.current_thread() is threading.main_thread() and hasattr(signal, "pthread_sigmask")
     opening = cluster.client(scheduler, workers)
+    resource_tracker.ensure_running()  # its start would let the signal in again
     if held:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -138,7 +140,11 @@ def one(program: dict[str, Any], values: dict[str, Any], timeout: float | None, 
         if runner is not None:
             runner.close()
         _LOCAL.runner = runner = engine.opened(program)
-    return runner.run(values, timeout, _wanted())
+    wanted = _wanted()
+    answer = runner.run(values, timeout, wanted)
+    if not wanted():  # its sweep has gone while it ran
+        runner.close()
+    return answer
 
 
 def _wanted() -> Callable[[], bool]:

@@ -22,7 +22,9 @@ class Journal:
     """The journal of the sweep with the hash `sweep`, open for writing; `done` holds what it had, by number of run."""
 
     def __init__(self, file: Path, sweep: str, runs: int):
-        self.file, self.done = file, {}  # type: Path, dict[int, dict[str, Any]]
+        self.file = file
+        self.done: dict[int, dict[str, Any]] = {}
+        self._empty = False
         self._handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
         try:
             self._lock()
@@ -61,9 +63,11 @@ class Journal:
             os.ftruncate(self._handle, len(whole))
         if not lines:
             self._write({"sweep": sweep})
+        self._empty = not self.done
 
     def append(self, number: int, answer: dict[str, Any]) -> None:
         """Keep the answer of the run of that number."""
+        self._empty = False
         self._write({"run": number} | answer)
 
     def _write(self, line: dict[str, Any]) -> None:
@@ -76,8 +80,10 @@ class Journal:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.file))
 
     def close(self) -> None:
-        """Let others write it."""
+        """Let others write it; one without a run goes."""
         if self._handle >= 0:
+            if self._empty and self.file.exists():
+                self.file.unlink()
             os.close(self._handle)
             self._handle = -1
 

@@ -9,9 +9,11 @@ its time is over or when nobody waits for it any more (the end of stdin); it kil
 """
 
 import ast
+import base64
 import gc
 import json
 import os
+import pickle
 import select
 import shutil
 import signal
@@ -25,7 +27,7 @@ from importlib import import_module
 from typing import Any
 
 #: Seconds without a run after which the process ends: its sweep has gone, and left it on a worker that stays.
-IDLE = 30.0
+IDLE = 20.0
 
 
 class Program:
@@ -35,6 +37,7 @@ class Program:
         self.cells, self.place = cells, place
         self.imported: set[str] = set()
         self.compiled = False
+        self.loaded: list[tuple] = []
 
     def preload(self) -> None:
         """Import what the cells import; what cannot be imported is an error of the runs, not of this process."""
@@ -55,6 +58,16 @@ class Program:
         for name in new:
             with suppress(Exception):
                 import_module(name)
+        if new:
+            self._settle()
+
+    def load(self, compiled: str) -> None:
+        """Load what a run has compiled or found compiled on disk, as `_compiled` names it: none of it is run."""
+        new = [each for each in pickle.loads(base64.b64decode(compiled)) if each not in self.loaded]
+        self.loaded += new
+        for module, name, types_of_arguments in new:
+            with suppress(Exception):
+                getattr(sys.modules[module], name).compile(types_of_arguments)
         if new:
             self._settle()
 
@@ -159,6 +172,7 @@ def _forked(program, values, timeout, requests, alive, held, folder) -> dict[str
         return {"error": _death(status)}
     answer = json.loads(text)
     program.learn(answer.pop("modules"))
+    program.load(answer.pop("compiled"))
     return answer
 
 
@@ -168,6 +182,20 @@ def _death(status: int) -> str:
         hint = " (out of memory?)" if number == signal.SIGKILL else ""
         return f"the run's process died of {signal.Signals(number).name}{hint}"
     return f"the run's process ended itself with code {os.WEXITSTATUS(status)}"
+
+
+def _compiled() -> str:
+    """Module, name and types of each function of mmlib that numba has compiled here, as text; of serial ones only.
+
+    One that is parallel starts threads as it is loaded, which no fork survives.
+    """
+    found = []
+    for module in [name for name in sys.modules if name.startswith("mmlib.")]:
+        for name, value in vars(sys.modules[module]).items():
+            here = getattr(value, "__module__", "") == module and hasattr(value, "nopython_signatures")
+            if here and not value.targetoptions.get("parallel"):
+                found += [(module, name, signature.args) for signature in value.nopython_signatures]
+    return base64.b64encode(pickle.dumps(found)).decode()
 
 
 def _child(program, values, out, into, alive, held, scratch):
@@ -183,6 +211,7 @@ def _child(program, values, out, into, alive, held, scratch):
         before = set(sys.modules)
         answer = program.run(values)
         answer["modules"] = [name for name in sys.modules if name not in before and _own(name)]
+        answer["compiled"] = _compiled()
         _write(into, answer)
         code = 0
     finally:

@@ -197,7 +197,8 @@ class KdbStore:
     def end_of_day(self, date: str) -> list[Path]:
         """Say that a day is over: ``.u.end[date]``. The files are the server's own, the list is empty.
 
-        A tickerplant tells its subscribers, a real-time database writes its tables; called twice, both do it twice.
+        A tickerplant tells its subscribers, a real-time database writes its tables. What a second call for a day does
+        is the server's: kdb+tick's real-time database writes what came since in the place of the day.
 
         Raises
         ------

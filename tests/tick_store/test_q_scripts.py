@@ -40,7 +40,7 @@ def test_the_desks_tables_are_read_with_their_types():
     """D, S, J and F, column by column, are the dates, texts, whole numbers and floats of the tables' schemas."""
     letters = {"M": "D", "O": "S", "i": "J", "f": "F"}
     text = (SCRIPTS / "stock_loan.q").read_text()
-    found = dict(re.findall(r'^(\w+):\("([A-Z]+)";enlist","\)0:\.s\.csv`\1$', text, flags=re.M))
+    found = dict(re.findall(r'^(\w+):\("([A-Z]+)";enlist","\)0:\.loan\.csv`\1$', text, flags=re.M))
     assert found == {
         name: "".join(letters[rule.dtype.type.kind] for rule in columns.values()) for name, columns in COLUMNS.items()
     }
