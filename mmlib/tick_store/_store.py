@@ -261,9 +261,10 @@ class Store:
         times = _forms.times(name, table)
         if len(times) == 0:
             return 0
-        seen = np.maximum.accumulate(times if newest is None else np.append(newest, times))
+        newest = times[0] if newest is None else newest
+        seen = np.maximum(np.maximum.accumulate(times), newest)
         self._log.execute("update tables set newest = ? where name = ?", (int(seen[-1]), name))
-        return int(np.sum(times[len(times) - len(seen) + 1 :] < seen[:-1]))
+        return int(times[0] < newest) + int(np.count_nonzero(times[1:] < seen[:-1]))
 
     def _last_seq(self):
         return self._rows("select coalesce(max(seq), 0) from updates")[0][0]
