@@ -9,6 +9,7 @@ import pandas as pd
 
 from mmlib import optional
 from mmlib.checks import integer, nonnegative
+from mmlib.observe import observed
 from mmlib.tick_store import _forms, _history, _log
 from mmlib.tick_store._log import StoreError
 from mmlib.tick_store._readers import Follower, Snapshot
@@ -48,6 +49,7 @@ class Store:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @observed
     def publish(self, tables: dict, *, source: str | None = None, number: int | None = None) -> int | None:
         """Append an update; its sequence number once it is safe, None if `source` has sent `number` before.
 
@@ -151,6 +153,7 @@ class Store:
         }
         return Snapshot(self._seq, tables, self._files())
 
+    @observed
     def end_of_day(self, date: str) -> list[Path]:
         """Close a day: all updates since the last closed day go to the history under `date`.
 
