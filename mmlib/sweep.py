@@ -27,11 +27,13 @@ from mmlib import _notebooks, checks, optional
 from mmlib._notebooks import Refused
 from mmlib._sweep import engine, farm, grid
 from mmlib._sweep.journal import Journal
+from mmlib.observe import observed
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 
+@observed
 def run(
     chapter: str,
     values: Mapping[str, Any],

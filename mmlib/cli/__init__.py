@@ -8,6 +8,7 @@ market maker's model by simulation and on recorded order books; train an agent a
     mmlib simulate hjb --seed 42
     mmlib backtest glft constant_spread --lobster MESSAGE.csv ORDERBOOK.csv
     mmlib train environment --algorithm gradient -o policy.npz
+    mmlib fetch finra-short-volume -p date 2021-04-27 -o data
     mmlib store gaps FOLDER
     mmlib store end-of-day FOLDER 2026-01-02
 
@@ -16,7 +17,7 @@ Exit codes: 0 done; 1 the chapter refused a value or failed, or its output canno
 """
 
 try:
-    from mmlib.cli import backtest, desk, ending, notebooks, run, simulate, store, sweep, train
+    from mmlib.cli import backtest, desk, ending, fetch, notebooks, run, simulate, store, sweep, train
 
     app = ending.App(
         cls=ending.Group,
@@ -26,6 +27,7 @@ try:
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
     )
+    app.callback()(ending.listening)
     app.command()(notebooks.chapters)
     app.command(cls=run.Command)(run.run)
     app.command(cls=run.Command)(sweep.sweep)
@@ -33,6 +35,7 @@ try:
     app.command(cls=run.Command)(simulate.simulate)
     app.command(cls=run.Command)(backtest.backtest)
     app.command(cls=run.Command)(train.train)
+    app.command(cls=run.Command)(fetch.fetch)
     app.add_typer(store.app, name="store")
 except KeyboardInterrupt:  # Ctrl-C before there is a command to end
     raise SystemExit(130) from None

@@ -6,7 +6,8 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -60,6 +61,23 @@ def computing() -> Iterator[None]:
         refuse(f"a parameter is too large or too small to compute with ({error.args[-1] if error.args else error!r})")
     except (ValueError, RuntimeError, ImportError, MemoryError) as error:
         refuse(str(error) or "out of memory")
+
+
+def listening(
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say on stderr what is opened and solved.")] = False,
+    log: Annotated[Path | None, typer.Option("--log", metavar="FILE", help="Append it to FILE, as JSON lines.")] = None,
+) -> None:
+    """Run the chapters of the book with parameters of your own; judge models, train agents, look after data."""
+    if verbose or log:
+        from mmlib import observe
+
+        if verbose:
+            observe.log_to(sys.stderr)
+        if log:
+            try:
+                observe.log_to(log, json_lines=True)
+            except OSError as error:
+                refuse(f"cannot write {log}: {error.strerror}")
 
 
 class App(typer.Typer):

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from mmlib.observe import observed
 from mmlib.order_book import binance, lobster
 from mmlib.order_book._pegged import period as covered
 from mmlib.order_book.events import ASK, BID, HALT, TOUCH, EventError, book_columns, levels
@@ -18,6 +19,7 @@ from mmlib.order_book.events import ASK, BID, HALT, TOUCH, EventError, book_colu
 _UNIT = 1e-8  # of prices and sizes, as Binance writes them
 
 
+@observed
 def open(data: str | Path, levels: int = 5) -> pd.DataFrame:
     """Events of the file or files at `data`; those of the synthetic sample where it is "".
 

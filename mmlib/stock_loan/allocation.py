@@ -41,6 +41,7 @@ import pandas as pd
 from scipy import sparse
 
 from mmlib.checks import choice, nonnegative, positive
+from mmlib.observe import observed
 from mmlib.stock_loan import duals
 from mmlib.stock_loan._allocation.decomposition import best_responses, decompose, greedy
 from mmlib.stock_loan._allocation.derivatives import Derivatives
@@ -158,6 +159,7 @@ class Solution:
         )
 
 
+@observed
 def solve(problem, method=None, solver="HiGHS"):
     """The best allocation of a `Problem`.
 

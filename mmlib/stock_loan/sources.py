@@ -39,6 +39,7 @@ import os
 from pathlib import Path
 
 from mmlib import textfiles
+from mmlib.observe import observed
 from mmlib.stock_loan import _csv_tables, _desk_export, _kdb_tables, _parquet, _ticks, tables
 from mmlib.stock_loan._book import Book, TableError
 from mmlib.stock_loan._schemas import COLUMNS
@@ -47,6 +48,7 @@ from mmlib.stock_loan._schemas import COLUMNS
 SAMPLE = str(Path(__file__).parents[2] / "data" / "stock_loan")
 
 
+@observed
 def open(url: str | Path) -> Book:
     """The book at `url`, checked.
 

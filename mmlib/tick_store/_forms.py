@@ -50,7 +50,9 @@ def plain(name, table):
     if not isinstance(table, pa.Table):
         raise StoreError(f"{name!r} must be a pandas, Arrow or Polars table; got {type(table).__name__}")
     schema = pa.schema([pa.field(field.name, _plain(field.type)) for field in table.schema])
-    return table.replace_schema_metadata(None).cast(schema).combine_chunks()
+    if not table.schema.equals(schema, check_metadata=True):  # a cast costs as much as the rest of an update
+        table = table.replace_schema_metadata(None).cast(schema)
+    return table.combine_chunks()
 
 
 def _plain(kind: Any) -> Any:
@@ -65,14 +67,12 @@ def _plain(kind: Any) -> Any:
     return kind
 
 
+END = b"\xff\xff\xff\xff\x00\x00\x00\x00"  # of a stream: no further message
+
+
 def dump(table):
     """Arrow's stream of a table, the same bytes for the same rows."""
-    import pyarrow as pa
-
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-    return sink.getvalue().to_pybytes()
+    return b"".join([table.schema.serialize(), *(batch.serialize() for batch in table.to_batches()), END])
 
 
 def load(payload):
@@ -106,8 +106,9 @@ def times(name, table):
         raise StoreError(f"{name!r}: time is missing in row {column.is_null().to_pylist().index(True)}")
     if not (pa.types.is_temporal(column.type) or pa.types.is_integer(column.type)):
         raise StoreError(f"{name!r}: time must be a time or a whole number; got {column.type}")
-    width = pa.int32() if column.type.bit_width == 32 else pa.int64()
-    return column.cast(width).cast(pa.int64()).to_numpy()
+    if pa.types.is_integer(column.type):
+        return column.cast(pa.int64()).to_numpy()
+    return column.combine_chunks().view(f"int{column.type.bit_width}").to_numpy().astype(np.int64, copy=False)
 
 
 def with_seq(table, seq):

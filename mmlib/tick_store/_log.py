@@ -1,7 +1,8 @@
 """The log: SQLite in WAL mode. One transaction is one update, with one sequence number and all its tables.
 
 updates(seq, source, number, count)    count tables; (source, number) once
-batches(seq, name, rows, late, crc, payload)    an Arrow IPC stream, never pickle; rows that went back in time
+batches(seq, name, rows, late, crc, payload)    an Arrow IPC stream, never pickle; rows that went back in time; with
+    rowid, since a large payload costs twice as much in a table that is its own index
 tables(name, schema, newest)    the form of each table, from its first batch; the latest time it has seen
 days(date, last, written)    the last update of a closed day; whether its history is complete
 files(date, name, rows, sha256)    the history's files
@@ -18,12 +19,13 @@ TABLES = """
 create table if not exists updates(seq integer primary key, source text, number integer, count integer not null,
     unique(source, number));
 create table if not exists batches(seq integer not null, name text not null, rows integer not null,
-    late integer not null, crc integer not null, payload blob not null, primary key(seq, name)) without rowid;
+    late integer not null, crc integer not null, payload blob not null, primary key(seq, name));
 create table if not exists tables(name text primary key, schema blob not null, newest integer);
 create table if not exists days(date text primary key, last integer not null, written integer not null);
 create table if not exists files(date text not null, name text not null, rows integer not null, sha256 text not null,
     primary key(date, name));
 """
+NAMES = {"updates", "batches", "tables", "days", "files"}
 
 
 class StoreError(ValueError):
@@ -38,6 +40,10 @@ def connect(path, *, read_only, durable):
             log.execute("pragma query_only=1")
             log.execute("select 1 from updates limit 1")
         else:
+            strange = {name for (name,) in log.execute("select name from sqlite_master where type = 'table'")} - NAMES
+            if strange:
+                log.close()
+                raise StoreError(f"{path}: not a tick store, it has tables of its own: {', '.join(sorted(strange))}")
             log.execute("pragma journal_mode=wal")
             log.execute(f"pragma synchronous={'full' if durable else 'normal'}")
             log.executescript(TABLES)

@@ -9,6 +9,7 @@ import pandas as pd
 
 from mmlib import optional
 from mmlib.checks import integer, nonnegative
+from mmlib.observe import observed
 from mmlib.tick_store import _forms, _history, _log
 from mmlib.tick_store._log import StoreError
 from mmlib.tick_store._readers import Follower, Snapshot
@@ -48,6 +49,7 @@ class Store:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @observed
     def publish(self, tables: dict, *, source: str | None = None, number: int | None = None) -> int | None:
         """Append an update; its sequence number once it is safe, None if `source` has sent `number` before.
 
@@ -151,6 +153,7 @@ class Store:
         }
         return Snapshot(self._seq, tables, self._files())
 
+    @observed
     def end_of_day(self, date: str) -> list[Path]:
         """Close a day: all updates since the last closed day go to the history under `date`.
 
@@ -261,9 +264,10 @@ class Store:
         times = _forms.times(name, table)
         if len(times) == 0:
             return 0
-        seen = np.maximum.accumulate(times if newest is None else np.append(newest, times))
+        newest = times[0] if newest is None else newest
+        seen = np.maximum(np.maximum.accumulate(times), newest)
         self._log.execute("update tables set newest = ? where name = ?", (int(seen[-1]), name))
-        return int(np.sum(times[len(times) - len(seen) + 1 :] < seen[:-1]))
+        return int(times[0] < newest) + int(np.count_nonzero(times[1:] < seen[:-1]))
 
     def _last_seq(self):
         return self._rows("select coalesce(max(seq), 0) from updates")[0][0]

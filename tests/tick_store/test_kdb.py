@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import threading
 import time
 
@@ -209,20 +210,28 @@ def test_followers_get_what_comes_in_order(server):
     with tick_store.open(server) as store:
         store.publish({"trade": trades(1)})
         quote = pd.DataFrame({"time": trades(2)["time"], "sym": ["a", "b"], "bid": [1.0, np.nan], "ask": [2.0, np.nan]})
-        with store.follow(timeout=0.3) as everything, store.follow(timeout=0.3, tables=["quote"]) as quotes:
+        with store.follow(timeout=60) as everything, store.follow(timeout=60, tables=["quote"]) as quotes:
             for k in range(1, 30):
                 store.publish({"trade": trades(2, first=k)})
             assert store.end_of_day("2026-01-02") == []
             store.publish({"quote": quote})
-            updates = list(everything)
+            updates = list(itertools.islice(everything, 30))
             assert [list(update.tables) for update in updates] == [["trade"]] * 29 + [["quote"]]
             assert all(update[:3] == (None, None, None) for update in updates)
             for k, update in enumerate(updates[:29], 1):
                 pd.testing.assert_frame_equal(update.tables["trade"], trades(2, first=k))
-            (only,) = quotes
-            pd.testing.assert_frame_equal(only.tables["quote"], quote, check_dtype=False)
+            store.publish({"quote": quote.assign(bid=7.0)})
+            first, second = (
+                update.tables["quote"] for update in itertools.islice(quotes, 2)
+            )  # no trade before, between
+            pd.testing.assert_frame_equal(first, quote, check_dtype=False)
+            assert second["bid"].tolist() == [7.0, 7.0]
+        with store.follow(timeout=0) as impatient:
+            assert list(impatient) == []
             store.publish({"trade": trades(1, first=99)})
-            assert next(iter(everything)).tables["trade"]["size"].tolist() == [99]  # the subscription went on
+            while not (updates := list(impatient)):  # an iteration ends, the subscription goes on
+                time.sleep(0.01)
+            assert [update.tables["trade"]["size"].tolist() for update in updates] == [[99]]
 
 
 @pytest.mark.deep

@@ -1,0 +1,259 @@
+"""What else may happen to a store: a disk full or flipping bits, kills in the evening, clocks, folders of others."""
+
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import textwrap
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mmlib import tick_store
+from mmlib.tick_store import StoreError
+
+
+def numbered(n, rows=5):
+    """Rows that tell of which update they are."""
+    return pd.DataFrame({"sym": np.where(np.arange(rows) % 2, "b", "a"), "n": np.full(rows, n), "i": np.arange(rows)})
+
+
+def run(code, *arguments, **options):
+    """A process that runs a code, to its end."""
+    command = [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, **options)
+
+
+@pytest.mark.parametrize("flips", [25, pytest.param(200, marks=pytest.mark.deep)])
+def test_no_bit_of_a_closed_day_flips_unseen(tmp_path, flips):
+    """Any bit of the file, at random: every one is reported, none is a row."""
+    with tick_store.open(tmp_path / "s") as store:
+        store.publish({"t": numbered(0, 500)})
+        (file,) = store.end_of_day("2026-01-02")
+    whole, rng = file.read_bytes(), random.Random(flips)
+    for _ in range(flips):
+        content = bytearray(whole)
+        content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+        file.write_bytes(content)
+        with (
+            tick_store.open(tmp_path / "s", read_only=True) as reader,
+            pytest.raises(StoreError, match="not the file that was written on closing 2026-01-02"),
+        ):
+            reader.snapshot()
+    file.write_bytes(whole)
+    with tick_store.open(tmp_path / "s", read_only=True) as reader:
+        assert sorted(reader.snapshot().rows("t")["i"]) == list(range(500))
+
+
+EVENING = """
+    import os, signal, sys
+    from mmlib import tick_store
+    from mmlib.tick_store import _history
+    store, write, calls = tick_store.open(sys.argv[1]), _history.write, [0]
+    def dies(table, file):
+        calls[0] += 1
+        if [calls[0], "before"] == [int(sys.argv[2]), sys.argv[3]]:
+            os.kill(os.getpid(), signal.SIGKILL)
+        written = write(table, file)
+        if [calls[0], "after"] == [int(sys.argv[2]), sys.argv[3]]:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return written
+    _history.write = dies
+    store.end_of_day("2026-01-02")
+"""
+KILLS = [(table, when) for table in (1, 2, 3) for when in ("before", "after")]
+
+
+@pytest.mark.parametrize(
+    ("table", "when"), [pytest.param(*k, marks=[] if k == (2, "before") else pytest.mark.deep) for k in KILLS]
+)
+def test_an_evening_that_is_killed_is_repeated_to_the_same_bytes(tmp_path, table, when):
+    """SIGKILL before or after any of three tables; what comes meanwhile is of the next day."""
+    for name in ("killed", "whole"):
+        with tick_store.open(tmp_path / name) as store:
+            for n in range(4):
+                store.publish({name: numbered(n, 40) for name in "tuv"}, source="f", number=n)
+    with tick_store.open(tmp_path / "whole") as store:
+        whole = [file.read_bytes() for file in store.end_of_day("2026-01-02")]
+    assert run(EVENING, tmp_path / "killed", table, when).returncode == -signal.SIGKILL
+    with tick_store.open(tmp_path / "killed") as store:
+        assert len(store.snapshot().table("t")) == 160  # nothing is closed, nothing is gone
+        store.publish({"t": numbered(9)}, source="f", number=4)
+        assert [file.read_bytes() for file in store.end_of_day("2026-01-02")] == whole
+        assert store.snapshot().table("t")["n"].tolist() == [9] * 5
+        assert len(store.snapshot().rows("t")) == 165
+
+
+def test_an_evening_on_a_full_disk_is_refused_and_ends_with_room(tmp_path):
+    """Files may grow to 20 kB: the day stays open, the log whole; then the same call closes it."""
+    code = """
+        import resource, sys, numpy as np, pandas as pd
+        from mmlib import tick_store
+        store = tick_store.open(sys.argv[1])
+        store.publish({"t": pd.DataFrame({"x": np.random.default_rng(1).random(20_000)})})
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
+        try:
+            store.end_of_day("2026-01-02")
+        except tick_store.StoreError as error:
+            print(error)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        print(len(store.snapshot().table("t")), len(store.end_of_day("2026-01-02")), len(store.snapshot().table("t")))
+    """
+    found = run(code, tmp_path / "s")
+    assert found.returncode == 0, found.stderr
+    refused, after = found.stdout.splitlines()
+    assert refused.startswith(str(tmp_path / "s")) and after == "20000 1 0"
+
+
+def test_a_disk_that_is_really_full_keeps_what_was_acknowledged(tmp_path):
+    """A file system of one megabyte in memory, which only root may make; elsewhere a limit on files stands for it."""
+    place = tmp_path / "small"
+    place.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", place], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("a file system can be mounted by root only; test_store.py fills a disk by RLIMIT_FSIZE")
+    try:
+        (place / "ballast").write_bytes(bytes(300_000))
+        store = tick_store.open(place / "s")
+        with pytest.raises(StoreError, match="nothing of this update is kept"):
+            for number in range(1000):
+                store.publish({"t": numbered(number, 500)}, source="f", number=number)
+        assert number > 3 and store.last("f") == number - 1
+        (place / "ballast").unlink()
+        assert store.publish({"t": numbered(number, 500)}, source="f", number=number) == number + 1
+        assert store.snapshot().table("t")["n"].tolist() == np.repeat(np.arange(number + 1), 500).tolist()
+        store.close()
+    finally:
+        subprocess.run(["umount", place], check=True)
+
+
+def test_a_clock_that_goes_back_changes_nothing(tmp_path, monkeypatch):
+    """Updates have numbers, not times: a day earlier, then 1970, in the middle of a feed and of a follower."""
+    with tick_store.open(tmp_path / "s") as store:
+        following = iter(store.follow(timeout=0))
+        for n, now in enumerate((time.time(), time.time() - 86_400, 0.0)):
+            monkeypatch.setattr(time, "time", lambda now=now: now)
+            monkeypatch.setattr(time, "time_ns", lambda now=now: int(now * 1e9))
+            assert store.publish({"t": numbered(n)}, source="f", number=n) == n + 1
+            assert next(following).number == n
+        assert store.snapshot().table("t")["n"].tolist() == [0] * 5 + [1] * 5 + [2] * 5
+
+
+def test_an_update_without_rows_is_an_update(tmp_path):
+    """It gives a table its form, and followers and gaps know of it."""
+    with tick_store.open(tmp_path / "s") as store:
+        assert store.publish({"t": numbered(0)[:0]}, source="f", number=0) == 1
+        assert store.publish({"t": numbered(0)[:0]}, source="f", number=0) is None
+        with pytest.raises(StoreError, match="'t' must have the columns sym string, n int64, i int64"):
+            store.publish({"t": numbered(0).astype({"n": float})})
+        assert store.snapshot().rows("t").dtypes.astype(str).to_dict() == {
+            "seq": "int64", "sym": store.snapshot().rows("t")["sym"].dtype.name, "n": "int64", "i": "int64",
+        }  # fmt: skip
+        files = store.end_of_day("2026-01-02")
+        assert [file.exists() for file in files] == [True] and len(store.snapshot().sql("from history.t")) == 0
+
+
+def test_anothers_database_is_left_as_it_is(tmp_path):
+    (tmp_path / "s").mkdir()
+    with sqlite3.connect(tmp_path / "s" / "log.sqlite") as other:
+        other.execute("create table songs(title)")
+    before = (tmp_path / "s" / "log.sqlite").read_bytes()
+    with pytest.raises(StoreError, match="not a tick store, it has tables of its own: songs"):
+        tick_store.open(tmp_path / "s")
+    with pytest.raises(StoreError, match="no such table: updates"):
+        tick_store.open(tmp_path / "s", read_only=True)
+    assert (tmp_path / "s" / "log.sqlite").read_bytes() == before
+
+
+def test_a_store_whose_payloads_lie_in_a_table_without_rowid_goes_on(tmp_path):
+    """As stores were made at first."""
+    with tick_store.open(tmp_path / "s") as store:
+        store.publish({"t": numbered(0)})
+    with sqlite3.connect(tmp_path / "s" / "log.sqlite") as log:
+        (made,) = log.execute("select sql from sqlite_master where name = 'batches'").fetchone()
+        log.execute("alter table batches rename to newer")
+        log.execute(made + " without rowid")
+        log.execute("insert into batches select * from newer")
+        log.execute("drop table newer")
+    with tick_store.open(tmp_path / "s") as store:
+        assert store.publish({"t": numbered(1)}) == 2
+        assert store.snapshot().table("t")["n"].tolist() == [0] * 5 + [1] * 5
+
+
+def test_rows_are_those_of_the_closed_days_and_of_today_in_order(tmp_path):
+    """Sorted by name within a day on disk; by their update, and in it as they came, where they are asked for."""
+    with tick_store.open(tmp_path / "s") as store:
+        for n in range(6):
+            store.publish({"t": numbered(n), "u": numbered(n)[:0]})
+            if n in (1, 3):
+                store.end_of_day(f"2026-01-0{n + 2}")
+        snapshot = store.snapshot()
+    found = snapshot.rows("t")
+    assert found["seq"].tolist() == np.repeat(np.arange(1, 7), 5).tolist() and (found["n"] == found["seq"] - 1).all()
+    assert found.groupby("seq")["i"].apply(sorted).tolist() == [list(range(5))] * 6
+    assert list(found) == ["seq", "sym", "n", "i"] and len(snapshot.rows("u")) == 0
+    with pytest.raises(StoreError, match="there is no table 'v'"):
+        snapshot.rows("v")
+
+
+WRITER = """
+    import sys, time, numpy as np, pandas as pd
+    from mmlib import tick_store
+    begun, n = time.monotonic(), 0
+    with tick_store.open(sys.argv[1], durable=False) as store:
+        while time.monotonic() - begun < float(sys.argv[2]):
+            store.publish({"t": pd.DataFrame({"n": [n]})}, source="f", number=n)
+            n += 1
+        store.publish({"t": pd.DataFrame({"n": [-1]})}, source="f", number=n)
+    print(n)
+"""
+FOLLOWER = """
+    import sys
+    from mmlib import tick_store
+    seen = 0
+    for update in tick_store.open(sys.argv[1], read_only=True).follow(timeout=120):
+        value = int(update.tables["t"]["n"].iloc[0])
+        if value < 0:
+            break
+        assert update.number == value == seen and update.seq == seen + 1
+        seen += 1
+    print(seen)
+"""
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("seconds", [60])
+def test_eight_followers_of_a_writer_see_every_update_once(tmp_path, seconds):
+    """For a minute; then every process has ended by itself."""
+    tick_store.open(tmp_path / "s").close()
+    commands = [(FOLLOWER, tmp_path / "s")] * 8 + [(WRITER, tmp_path / "s", seconds)]
+    processes = [
+        subprocess.Popen([sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)], stdout=subprocess.PIPE)
+        for code, *arguments in commands
+    ]
+    try:
+        counts = [int(process.communicate(timeout=600)[0]) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    assert len(set(counts)) == 1 and counts[0] > 100
+    assert [process.returncode for process in processes] == [0] * 9
+
+
+def test_a_store_can_be_copied_while_nobody_writes(tmp_path):
+    """The folder is the store: elsewhere it is the same, history included."""
+    with tick_store.open(tmp_path / "s") as store:
+        store.publish({"t": numbered(0)})
+        store.end_of_day("2026-01-02")
+        store.publish({"t": numbered(1)})
+        expected = store.snapshot().rows("t")
+    shutil.move(tmp_path / "s", tmp_path / "elsewhere")
+    with tick_store.open(tmp_path / "elsewhere") as store:
+        pd.testing.assert_frame_equal(store.snapshot().rows("t"), expected)
+    assert sorted(os.listdir(tmp_path)) == ["elsewhere"]
