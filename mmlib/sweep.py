@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import mmlib
-from mmlib import _notebooks, checks
+from mmlib import _notebooks, checks, optional
 from mmlib._notebooks import Refused
 from mmlib._sweep import engine, farm, grid
 from mmlib._sweep.journal import Journal
@@ -80,7 +80,7 @@ def run(
         Before any run: an unknown parameter, a value of the wrong type, more than a million runs, a journal or a
         table of another sweep, a worker with another mmlib, a scheduler that does not answer.
     OSError
-        If a file cannot be written; what is in the journal stays.
+        If a file cannot be written or the scheduler has gone; what is in the journal stays.
     """
     timeout = None if timeout is None else checks.positive("timeout", timeout, "seconds a run")
     if workers is not None:
@@ -95,6 +95,8 @@ def run(
         warnings.warn("this system has no fork: runs go through papermill, which takes seconds each", stacklevel=2)
     from mmlib._sweep import table as tables
 
+    if target is not None:
+        optional.load("pyarrow", "scale", "Tables of sweeps")  # not after hours of runs
     if target is not None and target.exists():
         if tables.about(target)["sweep"] != about["sweep"]:
             raise Refused(f"{path} is the table of another sweep; name another output or delete it")

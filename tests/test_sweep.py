@@ -575,6 +575,37 @@ def test_on_a_cluster_whatever_is_killed_the_bytes_are_the_same_and_nothing_is_l
 
 
 @pytest.mark.deep
+def test_a_scheduler_that_goes_is_one_line_and_the_journal_goes_on(toy, expected):
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port = sock.getsockname()[1]
+    address = f"tcp://127.0.0.1:{port}"
+    with (
+        dask("scheduler", "--host", "127.0.0.1", "--port", str(port)) as head,
+        dask("worker", address, "--nworkers", "1", "--nthreads", "2", "--host", "127.0.0.1") as workers,
+        holding(*GRID, "--scheduler", address) as (process, _),
+    ):
+        head.kill()
+        _, stderr = process.communicate(timeout=120)
+        assert process.returncode == 1
+        words = "the scheduler has gone; the same sweep goes on from its journal"
+        assert stderr.decode() == f"mmlib: {address}: {words}\n"
+        idle(workers)
+    assert mmlib(toy, *GRID).exit_code == 0
+    assert Path("a.parquet").read_bytes() == expected
+
+
+@pytest.mark.deep
+def test_rendered_runs_are_whole_notebooks_with_the_tables_results(toy):
+    outcome = mmlib(toy, "-p", "steps", "1:4:4", "-p", "gamma", "-1,0.2", "--render", 2)
+    assert outcome.stdout.splitlines()[-1] == "written: toy.parquet, toy-1.ipynb, toy-7.ipynb"
+    table = pq.read_table("toy.parquet")
+    for row in (1, 7):
+        found = chapter.read_results(nbformat.read(f"toy-{row}.ipynb", 4))
+        assert found["product"] == table["product"][row].as_py()
+
+
+@pytest.mark.deep
 def test_workers_that_are_not_there_or_have_another_mmlib_are_refused_by_name(toy, tmp_path, monkeypatch):
     monkeypatch.setattr(farm, "PATIENCE", 3)
     assert "scheduler must be the address of a running Dask scheduler" in refused(

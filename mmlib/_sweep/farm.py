@@ -1,5 +1,7 @@
 """Who runs the points: this machine's one preloaded parent, or the workers of a Dask cluster, each with its own."""
 
+import errno
+import logging
 import os
 import signal
 import threading
@@ -53,9 +55,9 @@ def _here(program, points, timeout):
 
 
 def _there(program, points, timeout, scheduler, workers):
-    from distributed import as_completed
-
     with _client(scheduler, workers) as client:
+        from distributed import as_completed
+
         _same_code(client)
         sent = client.submit(dict, program, pure=False)  # once, and made again if its worker dies
         left = iter(points)
@@ -70,25 +72,29 @@ def _there(program, points, timeout, scheduler, workers):
         try:
             waiting = as_completed([submit() for _ in range(min(WINDOW, len(points)))], loop=client.loop)
             for future in waiting:
-                answer = _answer(future)
+                answer = _answer(future, scheduler)
                 number = numbers.pop(future)
                 future.release()
                 with suppress(StopIteration):
                     waiting.add(submit())
                 yield number, answer
         finally:
-            client.cancel(list(numbers))
-            if scheduler is not None:
-                client.run(engine.close_all)
+            with suppress(OSError):  # of a scheduler that has gone
+                client.cancel(list(numbers))
+                if scheduler is not None:
+                    client.run(engine.close_all)
 
 
-def _answer(future):
-    from distributed import KilledWorker
+def _answer(future, scheduler):
+    from distributed import CancelledError, KilledWorker
 
     try:
         return future.result()
     except KilledWorker:
         return {"error": f"the workers that ran it died, {engine.TRIES} of them (out of memory?)"}
+    except (CancelledError, OSError):
+        words = "the scheduler has gone; the same sweep goes on from its journal"
+        raise ConnectionError(errno.ECONNRESET, words, scheduler) from None
 
 
 @contextmanager
@@ -104,10 +110,15 @@ def _client(scheduler, workers):
     finally:
         if held:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    log = logging.getLogger("distributed.client")
+    level = log.level
+    log.setLevel(logging.CRITICAL)  # that a scheduler has gone is said here
     try:
         yield client
     finally:
-        opening.__exit__(None, None, None)
+        with suppress(OSError):
+            opening.__exit__(None, None, None)
+        log.setLevel(level)
 
 
 def _same_code(client):

@@ -37,7 +37,7 @@ def sweep(
     paired: Annotated[bool, typer.Option("--zip", help="Pair the grids instead of crossing them.")] = False,
     render: Annotated[
         int | None,
-        typer.Option(min=1, metavar="K", help="Also keep K runs, spread over the grid, as executed notebooks."),
+        typer.Option(min=1, metavar="K", help="Also keep K runs, spread over the grid, as notebooks F-ROW.ipynb."),
     ] = None,
     plot: Annotated[
         Path | None, typer.Option(metavar="F.png", help="Also draw the results over one or two swept parameters.")
@@ -176,7 +176,7 @@ def _rendered(name, path, notebook, table, chosen, count, output) -> list[Path]:
     for row in rows:
         executed = run.execute(name, notebook, chosen.fixed | points[row])
         found = {key: value for key, value in read_results(executed).items() if key in table}
-        if any(table[key][row] != value for key, value in found.items() if key not in chosen.swept):
+        if any(str(table[key][row]) != str(value) for key, value in found.items() if key not in chosen.swept):
             refuse(f"run {row} gives other results in a notebook than in the table, which is written", code=1)
         file = output.with_name(f"{output.stem}-{row}.ipynb")
         with unbroken():

@@ -286,8 +286,7 @@ def _receive(connection, tables, arrived, closed):
             except Exception as error:
                 raise StoreError(f"{connection.url}: the subscription has ended ({error})") from None
             if closed.is_set():
-                own.disconnect()
-                return
+                return  # the connection ends with its last name
             match message:
                 case ("upd", str(name), table):
                     arrived.put((name, table))

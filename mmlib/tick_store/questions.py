@@ -70,9 +70,11 @@ order by trade.time, trade.sym""",
 #: Shares on loan at the close of a day, by name: what went out less what came back.
 LENT = Question(
     """\
-select security_id, sum(case when event in ('opening', 'new') then quantity
-                             when event = 'recall' then 0 else -quantity end)::bigint as lent
-from loans where trade_date <= date '{day}' group by security_id order by security_id""",
+select security_id,
+       sum(case when event in ('opening', 'new') then quantity
+                when event = 'recall' then 0 else -quantity end)::bigint as lent
+from loans where trade_date <= date '{day}'
+group by security_id order by security_id""",
     """\
 select lent:sum[quantity*((2*(event in `opening`new))-1)]
   by security_id from loans where trade_date<={day}, not event=`recall""",

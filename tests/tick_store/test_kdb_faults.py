@@ -5,6 +5,7 @@ Servers that misbehave are threads of the test with a socket; the others are the
 
 import contextlib
 import itertools
+import os
 import socket
 import struct
 import sys
@@ -254,10 +255,13 @@ def test_a_follower_tells_when_the_server_dies(another_server):
 
 
 def test_a_closed_follower_ends_what_waits_and_lets_go(server):
-    """An iteration without a time-out ends when the follower is closed; at the next message its thread has ended."""
+    """An iteration without a time-out ends when the follower is closed; at the next message its thread and its
+    connection end."""
     before = set(threading.enumerate())
     with tick_store.open(server) as store:
+        files = len(os.listdir("/dev/fd"))
         follower = store.follow()
+        assert len(os.listdir("/dev/fd")) == files + 1
         receiving = set(threading.enumerate()) - before
         seen = []
         waiting = threading.Thread(target=lambda: seen.extend(follower))
@@ -271,6 +275,7 @@ def test_a_closed_follower_ends_what_waits_and_lets_go(server):
         store.publish({"trade": TRADE})
         for thread in receiving:
             thread.join(20)
+        assert len(os.listdir("/dev/fd")) == files
         assert len(receiving) == 1 and not any(thread.is_alive() for thread in receiving) and len(seen) == 1
 
 
