@@ -61,4 +61,6 @@ def open(
         return KdbStore(url, read_only=read_only, timeout=timeout)
     if timeout is not None:
         raise StoreError("timeout is of kdb+ servers; a folder has none")
+    if not isinstance(url, str | Path) or "://" in str(url) or str(url).lower().startswith(("kdb//", "ticks:")):
+        raise StoreError(f"url must be a folder or kdb://HOST:PORT; got {str(url)[:200]!r}")
     return Store(url, read_only=read_only, durable=durable is not False)

@@ -9,6 +9,10 @@ The tables are kdb+tick's `trade` (time, sym, price, size) and `quote` (time, sy
 last price is the one of the latest time, qSQL's is the table's last; ``aj`` is the ``asof`` join, and takes the quotes
 in order of time within each sym. Functions are written with brackets, ``sum[size]`` for ``sum size``, so that every
 text means one thing however a server orders operators. Rows come sorted by the keys from SQL and from kdb+.
+
+`LENT` and `AVAILABLE` take the rows of these two as they lie there: a folder's closed days are not among them but in
+``history.loans`` and ``history.inventory``, and a loan's row that was sent again counts twice.
+`mmlib.stock_loan.intraday` knows both.
 """
 
 from typing import NamedTuple
