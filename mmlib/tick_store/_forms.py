@@ -14,7 +14,7 @@ def check_name(what, name):
     """StoreError unless `name` is text that a file system and SQL can carry."""
     if not isinstance(name, str) or not name or len(name.encode("utf-8", "surrogatepass")) > 80:
         raise StoreError(f"{what} must be text of 1 to 80 bytes; got {name!r}")
-    if any(ord(letter) < 32 or 0xD800 <= ord(letter) < 0xE000 for letter in name):
+    if any(ord(letter) < 32 or 127 <= ord(letter) < 160 or 0xD800 <= ord(letter) < 0xE000 for letter in name):
         raise StoreError(f"{what} must have no control characters; got {name!r}")
 
 

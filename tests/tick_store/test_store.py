@@ -453,6 +453,7 @@ BAD = [
     ({"u": trades(1).assign(time=[1.5])}, {}, "'u': time must be a time or a whole number; got double"),
     ({"": trades(1)}, {}, "a table's name must be text of 1 to 80 bytes"),
     ({"a\nb": trades(1)}, {}, "no control characters"),
+    ({"t": trades(1)}, {"source": "a\x9b31m", "number": 1}, "source must have no control characters"),
     ({"t": trades(1)}, {"source": "f"}, "source and number must be given together"),
     ({"t": trades(1)}, {"source": "f", "number": -1}, "number must be an integer and >= 0"),
     ({"u": pd.DataFrame({"x": [object()]})}, {}, "'u': cannot be kept as it is"),
