@@ -14,6 +14,8 @@ from mmlib.tick_store import _forms, _history, _log
 from mmlib.tick_store._log import StoreError
 from mmlib.tick_store._readers import Follower, Snapshot
 
+LOCK = "writer.lock"
+
 
 class Store:
     """A store in a folder, as `mmlib.tick_store.open` gives it; for one thread at a time."""
@@ -24,7 +26,10 @@ class Store:
         self.path = self.folder / _log.FILE
         try:
             if not self.path.exists():
-                if read_only or (self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir()))):
+                used = self.folder.exists() and (
+                    not self.folder.is_dir() or any(file.name != LOCK for file in self.folder.iterdir())
+                )
+                if read_only or used:  # a lock alone is of a writer that was killed as it made the store
                     raise StoreError(f"{self.folder}: not a tick store, it has no {_log.FILE}")
                 self.folder.mkdir(parents=True, exist_ok=True)
         except (OSError, ValueError) as error:  # a name too long, a zero byte, no right to
@@ -297,14 +302,12 @@ class Store:
 
 def _only_writer(folder):
     """A lock that the system lets go of when the process ends, however it ends."""
-    lock = sqlite3.connect(
-        (folder / "writer.lock").absolute(), isolation_level=None, check_same_thread=False, timeout=0
-    )
+    lock = sqlite3.connect((folder / LOCK).absolute(), isolation_level=None, check_same_thread=False, timeout=0)
     try:
         lock.execute("begin exclusive")
     except sqlite3.OperationalError as error:
         lock.close()
         if "locked" not in str(error):
-            raise StoreError(f"{folder / 'writer.lock'}: {error}") from error
+            raise StoreError(f"{folder / LOCK}: {error}") from error
         raise StoreError(f"{folder}: another process writes to this store ({error}); open it read_only") from None
     return lock

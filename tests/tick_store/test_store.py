@@ -583,6 +583,14 @@ def test_what_names_no_folder_makes_none(tmp_path, monkeypatch, url):
     assert os.listdir(tmp_path) == []
 
 
+def test_a_writer_killed_as_it_made_the_store_leaves_one_to_open(tmp_path):
+    (tmp_path / "writer.lock").touch()
+    with pytest.raises(StoreError, match="not a tick store"):
+        tick_store.open(tmp_path, read_only=True)
+    with tick_store.open(tmp_path) as store:
+        assert store.publish({"t": trades(1)}) == 1
+
+
 def test_a_folder_of_other_things_is_no_store(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(StoreError, match="not a tick store"):
