@@ -1,5 +1,6 @@
 """The embedded store: the log on disk, today in memory, closed days as Parquet."""
 
+import os
 import sqlite3
 from datetime import date as calendar_date
 from pathlib import Path
@@ -43,6 +44,7 @@ class Store:
             if self._writer:
                 self._writer.close()
             raise
+        self._process = os.getpid()
         self._today: dict[str, list] = {}
         self._seq = self._closed = 0
         self._verified: set[tuple[Path, str]] = set()
@@ -298,6 +300,8 @@ class Store:
     def _may_write(self):
         if self._writer is None:
             raise StoreError(f"{self.folder}: this store was opened to read")
+        if self._process != os.getpid():
+            raise StoreError(f"{self.folder}: this store was opened by a process that was forked since; one writes")
 
 
 def _only_writer(folder):

@@ -261,7 +261,6 @@ def test_a_closed_follower_ends_what_waits_and_lets_go(server):
     with tick_store.open(server) as store:
         files = len(os.listdir("/dev/fd"))
         follower = store.follow()
-        assert len(os.listdir("/dev/fd")) == files + 1
         receiving = set(threading.enumerate()) - before
         seen = []
         waiting = threading.Thread(target=lambda: seen.extend(follower))
@@ -275,7 +274,7 @@ def test_a_closed_follower_ends_what_waits_and_lets_go(server):
         store.publish({"trade": TRADE})
         for thread in receiving:
             thread.join(20)
-        assert len(os.listdir("/dev/fd")) == files
+        assert len(os.listdir("/dev/fd")) <= files  # those of an earlier test may end meanwhile
         assert len(receiving) == 1 and not any(thread.is_alive() for thread in receiving) and len(seen) == 1
 
 

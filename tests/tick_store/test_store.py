@@ -223,6 +223,17 @@ def test_a_flipped_bit_in_a_closed_day_is_reported(tmp_path):
         reader.snapshot()
 
 
+def test_a_forked_child_does_not_write_to_its_parents_store(tmp_path, monkeypatch):
+    """A child has its parent's objects and a number of its own."""
+    with tick_store.open(tmp_path / "s") as store:
+        monkeypatch.setattr("os.getpid", lambda: -1)
+        for write in (lambda: store.publish({"t": trades(1)}), lambda: store.end_of_day("2026-01-02")):
+            with pytest.raises(StoreError, match="opened by a process that was forked since; one writes"):
+                write()
+        monkeypatch.undo()
+        assert store.publish({"t": trades(1)}) == 1
+
+
 def test_a_flipped_bit_is_reported_where_another_table_has_the_same_bytes(tmp_path):
     with tick_store.open(tmp_path / "s") as store:
         store.publish({"a": trades(3), "b": trades(3)})
