@@ -22,7 +22,6 @@ try:
     app = ending.App(
         cls=ending.Group,
         help="Run the chapters of the book with parameters of your own.",
-        add_completion=False,
         no_args_is_help=True,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,

@@ -46,6 +46,10 @@ def backtest(
     On data sigma, A and k are calibrated to the same data and each order is of the median size of a trade, unless -p
     gives sigma, A, k or size; gamma is per price and order, time is in seconds, the horizon is all of the data.
     Without data the models are simulated in one market, on the same random numbers.
+
+    \b
+    mmlib backtest glft constant_spread -p gamma 0.2 --plot league.png
+    mmlib backtest glft --binance FOLDER --symbol btcusdt --latency 5 --queue power --fee -0.5
     """
     data = lobster is not None or binance is not None
     given = models.checked(model, parameter or [], {"size": 0.0} if data else {})

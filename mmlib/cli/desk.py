@@ -22,6 +22,9 @@ def desk(
 
     The tickets turn the loans of the day's close into its best allocation; tomorrow's demand
     and what to borrow for it are printed too. The page needs no network.
+
+    \b
+    mmlib desk my/exports --date 2025-10-02 -o report
     """
     with by_signal():
         try:

@@ -15,8 +15,15 @@ from mmlib.cli.simulate import Pairs
 LISTED = f"One of {', '.join(public.SOURCES)}; without it the sources are listed."
 
 
+def _known(incomplete: str) -> list[str]:
+    """What a shell may complete."""
+    return [name for name in public.SOURCES if name.startswith(incomplete)]
+
+
 def fetch(
-    source: Annotated[str, typer.Argument(metavar="[SOURCE]", help=LISTED, show_default=False)] = "",
+    source: Annotated[
+        str, typer.Argument(metavar="[SOURCE]", help=LISTED, show_default=False, autocompletion=_known)
+    ] = "",
     parameter: Pairs = None,
     output: Annotated[
         Path | None,
@@ -32,7 +39,8 @@ def fetch(
     What is broken off goes on with the same command. The checksum is recorded at the first fetch (FILE.sha256), and
     verified at each later one.
 
-    Example: mmlib fetch finra-short-volume -p date 2021-04-27 -o data
+    \b
+    mmlib fetch finra-short-volume -p date 2021-04-27 -o data
     """
     if not source:
         for name, one in public.SOURCES.items():

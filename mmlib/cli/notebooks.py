@@ -6,7 +6,11 @@ from mmlib import _notebooks
 
 
 def chapters() -> None:
-    """List every chapter and its parameters: name, default, meaning with unit and range."""
+    """List every chapter and its parameters: name, default, meaning with unit and range.
+
+    \b
+    mmlib chapters
+    """
     for name, path in _notebooks.paths().items():
         notebook = _notebooks.read(path)
         rows = [(p.name, repr(p.default), p.comment) for p in _notebooks.parameters(path, notebook)]

@@ -22,6 +22,8 @@ class Command(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Arguments with every `-p NAME VALUE` joined; a mistake is refused in one line."""
+        if ctx.resilient_parsing:  # a shell asks what could come next
+            return super().parse_args(ctx, args)
         joined, rest = [], iter(args)
         options = {"--help", *(option for parameter in self.params for option in parameter.opts if option[0] == "-")}
         for token in rest:
@@ -48,8 +50,18 @@ def _joined(options: set[str], name: str | None, value: str | None) -> str:
     return f"--parameter={name}\0{value}"
 
 
+def _chapters(incomplete: str) -> list[str]:
+    """What a shell may complete."""
+    return [name for path in notebooks.paths() for name in (path.split("/")[1], path) if name.startswith(incomplete)]
+
+
 def run(
-    chapter: Annotated[str, typer.Argument(help="A chapter, like glft or market_making/glft, or a notebook's path.")],
+    chapter: Annotated[
+        str,
+        typer.Argument(
+            help="A chapter, like glft or market_making/glft, or a notebook's path.", autocompletion=_chapters
+        ),
+    ],
     parameter: Annotated[
         list[str] | None,
         typer.Option("--parameter", "-p", metavar="NAME VALUE", help="Set a parameter; may be repeated."),
@@ -64,6 +76,9 @@ def run(
     """Execute a chapter with parameters, print its results and keep the executed notebook.
 
     A list is given as JSON, true or false as such. Chapters themselves are never overwritten.
+
+    \b
+    mmlib run glft -p gamma 0.05 -p sigma 3 -o mine.ipynb --html
     """
     name, path = notebooks.find(chapter)
     notebook = notebooks.read(path)

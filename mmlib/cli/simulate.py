@@ -32,6 +32,9 @@ def simulate(
     Without parameters the market is Avellaneda and Stoikov's: sigma 2, A 140, k 1.5, gamma 0.1, horizon 1.
     Certainty equivalents are those of gamma; VaR and CVaR are at 95 %, losses positive. Fills are Poisson, the mid is
     a Brownian motion.
+
+    \b
+    mmlib simulate glft -p gamma 0.2 --seed 42 --plot glft.png
     """
     given = models.checked([model], parameter or [], {})
     target = plot and picture(plot)

@@ -15,7 +15,11 @@ Folder = Annotated[str, typer.Argument(metavar="FOLDER", help="Folder of a tick 
 
 @app.command()
 def gaps(folder: Folder) -> None:
-    """Print the numbers that a source has not sent, a line a gap: source, first and last; nothing where none are."""
+    """Print the numbers that a source has not sent, a line a gap: source, first and last; nothing where none are.
+
+    \b
+    mmlib store gaps my/store
+    """
     with _refusing(folder):
         from mmlib import tick_store
 
@@ -29,7 +33,11 @@ def gaps(folder: Folder) -> None:
 def end_of_day(
     folder: Folder, date: Annotated[str, typer.Argument(metavar="YYYY-MM-DD", help="The day that ends.")]
 ) -> None:
-    """Close a day: what has arrived since the last one goes to the history. Broken off, it is called again."""
+    """Close a day: what has arrived since the last one goes to the history. Broken off, it is called again.
+
+    \b
+    mmlib store end-of-day my/store 2026-01-02
+    """
     with _refusing(folder):
         from mmlib import tick_store
 

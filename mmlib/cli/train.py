@@ -66,6 +66,10 @@ def train(
     With gamma an agent is judged by its certainty equivalent, else by profit less phi q² (by default 0.05 sigma²).
     In book_environment the data are cut into parts; the last one is the test, and sigma, A and k, of the classical
     model, are calibrated on those before it.
+
+    \b
+    mmlib train environment --algorithm gradient --timesteps 100 -o quotes.npz
+    mmlib train glass_box --algorithm es --seed 1 -o gammas.npz
     """
     given, algorithm = _checked(env, algorithm, parameter or [])
     refuse_mixtures(context, lobster, binance, symbol)

@@ -76,6 +76,17 @@ def transaction(log, path):
             raise
 
 
+@contextmanager
+def reading(log, path):
+    """All reads of the block are of one and the same state of the log, whatever is written meanwhile."""
+    with naming(path):
+        log.execute("begin")
+        try:
+            yield
+        finally:
+            log.execute("rollback")
+
+
 def checksum(seq, source, number, name, payload):
     return zlib.crc32(payload, zlib.crc32(repr((seq, source, number, name)).encode()))
 

@@ -35,7 +35,7 @@ class Store:
             raise
         self._today: dict[str, list] = {}
         self._seq = self._closed = 0
-        self._verified: set[str] = set()
+        self._verified: set[tuple[Path, str]] = set()
 
     def close(self) -> None:
         """End the use of the store; another process may write to it then."""
@@ -139,19 +139,20 @@ class Store:
         StoreError
             If the log or a file of the history is damaged.
         """
-        closed = self._rows("select coalesce(max(last), 0) from days where written")[0][0]
-        if closed > self._closed:
-            self._today = {name: [c for c in chunks if c[0] > closed] for name, chunks in self._today.items()}
-            self._closed, self._seq = closed, max(self._seq, closed)
-        for seq, _, _, batches in _log.updates(self._log, self.path, self._seq):
-            for name, payload in batches:
-                self._today.setdefault(name, []).append((seq, _forms.load(payload)))
-            self._seq = seq
-        tables = {
-            name: (_forms.schema(form), tuple(self._today.get(name, ())))
-            for name, form in self._rows("select name, schema from tables order by name")
-        }
-        return Snapshot(self._seq, tables, self._files())
+        with _log.reading(self._log, self.path):
+            closed = self._rows("select coalesce(max(last), 0) from days where written")[0][0]
+            if closed > self._closed:
+                self._today = {name: [c for c in chunks if c[0] > closed] for name, chunks in self._today.items()}
+                self._closed, self._seq = closed, max(self._seq, closed)
+            for seq, _, _, batches in _log.updates(self._log, self.path, self._seq):
+                for name, payload in batches:
+                    self._today.setdefault(name, []).append((seq, _forms.load(payload)))
+                self._seq = seq
+            tables = {
+                name: (_forms.schema(form), tuple(self._today.get(name, ())))
+                for name, form in self._rows("select name, schema from tables order by name")
+            }
+            return Snapshot(self._seq, tables, self._files())
 
     @observed
     def end_of_day(self, date: str) -> list[Path]:
@@ -225,12 +226,12 @@ class Store:
             "select date, name, rows, sha256 from files join days using (date) where written order by date, name"
         ):
             file = _history.path(self.folder, name, date)
-            if sha256 not in self._verified:
+            if (file, sha256) not in self._verified:
                 if not file.exists():
                     raise StoreError(f"{file}: missing from the history")
                 if _history.digest(file) != sha256:
                     raise StoreError(f"{file}: not the file that was written on closing {date}")
-                self._verified.add(sha256)
+                self._verified.add((file, sha256))
             found.append((date, name, file, rows))
         return found
 

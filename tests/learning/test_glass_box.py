@@ -198,6 +198,17 @@ def test_a_bound_rests_on_a_hundred_episodes():
         assert np.isfinite(bounds[0]) == known
 
 
+def test_a_bound_is_four_standard_errors_of_a_paired_difference():
+    """Arm 1 costs 1 ± .1 in turn, arm 0 always 1: no difference, a standard error of .1/√400, and so ln(1 + .02)."""
+
+    def costs(choice, first, count):
+        return 1 + 0.1 * choice[0] * np.where(np.arange(first, first + count) % 2, 1.0, -1.0)
+
+    path, bounds, played = choose(costs, 2, [0], rounds=2, batch=200)
+    assert path.tolist() == [[0], [0]] and played == 2 * 400 + 2 * 400
+    assert bounds == pytest.approx([np.log1p(0.02)], rel=1e-9)
+
+
 def test_a_state_that_is_none_is_refused():
     options = dict(rounds=1, batch=100, arms=[0.05, 0.1, 0.2])
     for path in (np.empty((0, 2)), [[0, 3]], [[-1, 0]], [[0.5, 0]]):
@@ -225,7 +236,15 @@ def test_the_optimum_of_a_maker_who_hardly_minds_risk_is_found():
 
 def test_an_interrupted_bandit_goes_on_to_the_same_choice():
     regimes, few, states = two((1, 6), (2, 8)), dict(rounds=2, batch=100, arms=[0.05, 0.1, 0.2]), []
-    whole = glass_box.bandit(AS, regimes, 0.1, watch=lambda done, total, state: states.append(state), **few, **CHAIN)
+    turns = []
+
+    def watch(done, total, state):
+        states.append(state)
+        turns.append((done, total))
+
+    whole = glass_box.bandit(AS, regimes, 0.1, watch=watch, **few, **CHAIN)
+    assert turns == [(n, n + 2) for n in range(1, len(whole.path))]  # two regimes must yet keep theirs
+    assert whole.path[0].tolist() == [0.1, 0.1]
     again = glass_box.bandit(AS, regimes, 0.1, start=states[0], **few, **CHAIN)
     assert np.array_equal(again.path, whole.path) and np.array_equal(again.bounds, whole.bounds)
     assert again.episodes == whole.episodes and len(states) == len(whole.path) - 1

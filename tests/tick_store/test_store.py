@@ -128,6 +128,27 @@ def test_a_snapshot_does_not_move_and_asof_joins_within_it(tmp_path):
             before.sql("select * from nowhere")
 
 
+def test_a_snapshot_taken_while_a_day_is_closed_has_no_row_twice(tmp_path, monkeypatch):
+    """The day is closed, and a new update published, between the snapshot's reads of the log and of the history."""
+    with tick_store.open(tmp_path / "s") as writer, tick_store.open(tmp_path / "s", read_only=True) as reader:
+        for n in range(3):
+            writer.publish({"t": trades(1, n)})
+        files = reader._files
+
+        def late():
+            writer.publish({"t": trades(1, 3)})
+            writer.end_of_day("2026-01-02")
+            return files()
+
+        monkeypatch.setattr(reader, "_files", late)
+        snapshot = reader.snapshot()
+        assert snapshot.seq == 3 and snapshot.rows("t")["size"].tolist() == [0, 1, 2]
+        monkeypatch.undo()
+        snapshot = reader.snapshot()
+        assert snapshot.seq == 4 and snapshot.rows("t")["size"].tolist() == [0, 1, 2, 3]
+        assert len(snapshot.table("t")) == 0
+
+
 def test_today_and_the_closed_days_are_told_apart(tmp_path):
     with tick_store.open(tmp_path / "s") as store:
         store.publish({"t": trades(3)}), store.publish({"t": trades(3, 1), "u": trades(1)})
@@ -198,6 +219,21 @@ def test_a_flipped_bit_in_a_closed_day_is_reported(tmp_path):
         reader.snapshot()
     file.unlink()
     with pytest.raises(StoreError, match="missing from the history"):
+        reader.snapshot()
+
+
+def test_a_flipped_bit_is_reported_where_another_table_has_the_same_bytes(tmp_path):
+    with tick_store.open(tmp_path / "s") as store:
+        store.publish({"a": trades(3), "b": trades(3)})
+        first, second = store.end_of_day("2026-01-02")
+    content = bytearray(second.read_bytes())
+    assert content == first.read_bytes()
+    content[len(content) // 2] ^= 1
+    second.write_bytes(content)
+    with (
+        tick_store.open(tmp_path / "s", read_only=True) as reader,
+        pytest.raises(StoreError, match="not the file that"),
+    ):
         reader.snapshot()
 
 
