@@ -46,6 +46,11 @@ if label == "fail":
     [][steps]
 if label == "memory":
     raise MemoryError
+if label == "half":
+    raise ValueError("\\ud800")
+if label == "silent":
+    with chapter.validating():
+        raise ValueError
 if label == "exit":
     sys.exit(3)
 if label == "code":
@@ -224,18 +229,19 @@ def test_the_library_takes_arrays_and_refuses_what_the_command_does():
 
 
 def test_what_goes_wrong_in_a_run_is_its_row_and_the_next_one_runs_as_if_nothing_had_been(toy):
-    labels = ["ok", "fail", "ok", "memory", "exit", "code", "die", "loop", "ok"]
-    found = sweep.run(toy, {"label": labels}, timeout=3)
+    labels = ["ok", "fail", "ok", "memory", "half", "silent", "exit", "code", "die", "loop", "ok"]
+    found = sweep.run(toy, {"label": labels}, timeout=3, path="a.parquet")
     assert found["label"].tolist() == labels
     assert found["error"].tolist() == [
         "", "cell 3 failed with IndexError: list index out of range", "", "cell 3 failed with MemoryError",
-        "cell 3 failed with SystemExit: 3", "the run's process ended itself with code 7",
+        "cell 3 failed with ValueError: \\ud800", "BadParameter", "cell 3 failed with SystemExit: 3", "the run's process ended itself with code 7",
         "the run's process died of SIGSEGV", "longer than 3 s", "",
     ]  # fmt: skip
     good = found[found["error"] == ""]
     assert good["leak"].tolist() == [1, 1, 1]
     assert good["product"].tolist() == [0.5, 0.5, 0.5]
-    assert found["leak"].dtype == "Int64" and found["product"].isna().sum() == 6
+    assert found["leak"].dtype == "Int64" and found["product"].isna().sum() == 8
+    pd.testing.assert_frame_equal(found, sweep.run(toy, {"label": labels}, timeout=3, path="a.parquet"))
     assert preloaded() == []
 
 
@@ -280,8 +286,9 @@ def test_paired_grids_and_lists_and_truths(toy):
 
 def test_what_a_table_holds_is_read_back_as_it_was_given(toy, tmp_path):
     given = {"sizes": [[1], [2, 3]], "flag": [True, False], "gamma": [0.5, -1.0]}
-    written = sweep.run(toy, given, path="a.parquet")
-    pd.testing.assert_frame_equal(written, sweep.run(toy, given, path="a.parquet"))
+    written = sweep.run(toy, given, path="a.parquet", timeout=1e300)  # longer than a system call can wait
+    assert (written["error"] == "").tolist() == [True, False] * 4
+    pd.testing.assert_frame_equal(written, sweep.run(toy, given, path="a.parquet", timeout=1e300))
     assert sorted(os.listdir()) == ["a.parquet", "toy.ipynb"]
 
 
@@ -313,6 +320,10 @@ def test_a_torn_journal_is_taken_up_to_the_same_bytes_and_runs_only_what_is_left
     assert sorted(os.listdir()) == ["torn.parquet", "toy.ipynb", "whole.parquet"]
 
 
+NO_ANSWERS = (b"", b', "results": [1]', b', "results": null', b', "results": {"v": [1]}', b', "error": 5', b', "error": ""',
+              b', "results": {}, "error": "both"')  # fmt: skip
+
+
 def test_a_journal_of_other_code_values_or_time_out_is_refused_by_name(toy, tmp_path):
     journal_of(toy, {"gamma": [0.1, 0.2]}, "a.parquet")
     kept = Path("a.parquet.journal").read_bytes()
@@ -325,7 +336,8 @@ def test_a_journal_of_other_code_values_or_time_out_is_refused_by_name(toy, tmp_
     with pytest.raises(ValueError, match=words):
         sweep.run(toy, {"gamma": [0.1, 0.2]}, path="a.parquet")
     assert Path("a.parquet.journal").read_bytes() == kept
-    for text in (b"no json\n", b'{"sweep": 3', b"[]\n", kept + b"rubbish\n", kept + b'{"run": 9}\n'):
+    for text in (b"no json\n", b'{"sweep": 3', b"[]\n", kept + b"rubbish\n", kept + b'{"run": 9, "error": "x"}\n',
+                 *(kept + b'{"run": 0%s}\n' % rest for rest in NO_ANSWERS)):  # fmt: skip
         Path("b.journal").write_bytes(text)
         sweeps = json.loads(kept.splitlines()[0])["sweep"]
         if text == b'{"sweep": 3':  # torn before the first line was whole: nothing is lost
@@ -426,7 +438,8 @@ def test_a_signal_ends_a_sweep_in_one_line_and_loses_nothing(toy, expected, name
     assert Path("a.parquet").read_bytes() == expected
 
 
-def test_a_parent_killed_takes_its_run_with_it_and_another_does_it_again(toy, expected):
+def test_a_parent_killed_takes_its_run_with_it_and_another_does_it_again(toy, expected, monkeypatch):
+    monkeypatch.setenv("TMPDIR", os.getcwd())
     with holding(*GRID) as (process, below):
         parent, child = below
         Path("hold").unlink()
@@ -437,6 +450,7 @@ def test_a_parent_killed_takes_its_run_with_it_and_another_does_it_again(toy, ex
         _, stderr = process.communicate(timeout=120)
         assert (process.returncode, stderr) == (0, b"")
     assert Path("a.parquet").read_bytes() == expected
+    assert sorted(os.listdir()) == ["a.parquet", "held", "toy.ipynb"]  # no temporary folder either
 
 
 @pytest.mark.deep
@@ -593,6 +607,19 @@ def test_a_scheduler_that_goes_is_one_line_and_the_journal_goes_on(toy, expected
         idle(workers)
     assert mmlib(toy, *GRID).exit_code == 0
     assert Path("a.parquet").read_bytes() == expected
+
+
+def test_a_notebooks_results_are_found_in_the_table_in_the_type_of_its_column(toy):
+    """Whole numbers beside fractions, beside nothing, and beside texts."""
+    from mmlib._sweep.table import frame
+    from mmlib.cli.sweep import _kept
+
+    rows = [{"v": 1, "n": 1, "t": "a", "b": True}, {"v": 2.5, "t": 1, "b": float("nan")}]
+    table = frame(grid.Grid({"x": [1.0, 2.0]}, {}, False), {n: {"results": row} for n, row in enumerate(rows)})
+    for place, row in enumerate(rows):
+        for name, value in row.items():
+            assert _kept(table[name][place], value), (name, value)
+    assert not _kept(table["v"][0], 2) and not _kept(table["t"][0], "b") and not _kept(table["v"][1], 2)
 
 
 @pytest.mark.deep
