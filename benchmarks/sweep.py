@@ -2,8 +2,8 @@
 
     python benchmarks/sweep.py [chapter …] [--scale]
 
-Without names: chapters whose own arithmetic is under a second. With `--scale` also one worker against two, and
-10,000 points of a toy chapter, whose processes may not grow.
+Without names: chapters whose own arithmetic is under a second. With `--scale` also one worker against two, by the
+clock, and 10,000 points of a toy chapter, whose processes may not grow.
 """
 
 import os
@@ -60,37 +60,18 @@ def by_fork(path):
 
 
 def two_workers(folder):
-    """CPU seconds and seconds of the clock of 64 runs on one worker and on two, beyond what starting takes."""
+    """Seconds of the clock of one worker and of two, beyond what a short sweep takes."""
     took = {}
     for workers in (1, 2):
-        for runs in (8, 72):
-            values = {"phi": [0.1 + 0.2 * i / runs for i in range(runs)]}
-            path, most, done = folder / f"{workers}-{runs}.parquet", [0.0], threading.Event()
-            watcher = threading.Thread(target=watch_tree, args=(most, done))
-            watcher.start()
+        for steps in (8, 72):
             before = time.perf_counter()
-            table = sweep.run("cartea_jaimungal", values, workers=workers, path=path)
-            clock = time.perf_counter() - before
-            done.set()
-            watcher.join()
+            values = {"phi": [0.1 + 0.2 * i / steps for i in range(steps)]}
+            table = sweep.run("cartea_jaimungal", values, workers=workers, path=folder / f"{workers}-{steps}.parquet")
             assert (table["error"] == "").all()
-            took[workers, runs] = most[0], clock
-    for runs in (8, 72):
-        assert len({(folder / f"{workers}-{runs}.parquet").read_bytes() for workers in (1, 2)}) == 1
-    return [[a - b for a, b in zip(took[workers, 72], took[workers, 8], strict=True)] for workers in (1, 2)]
-
-
-def watch_tree(most, done):
-    """The most CPU seconds that this process and those below it have had together, children that ended included."""
-    begun = sum(os.times()[:4])
-    while not done.wait(0.1):
-        total = sum(os.times()[:4]) - begun
-        for process in psutil.Process().children(recursive=True):
-            try:
-                total += sum(process.cpu_times()[:4])
-            except psutil.NoSuchProcess:
-                continue
-        most[0] = max(most[0], total)
+            took[workers, steps] = time.perf_counter() - before
+    for steps in (8, 72):
+        assert len({(folder / f"{workers}-{steps}.parquet").read_bytes() for workers in (1, 2)}) == 1
+    return [took[workers, 72] - took[workers, 8] for workers in (1, 2)]
 
 
 def toy_memory(folder):
@@ -130,9 +111,8 @@ def main():
             print(f"{name}: papermill {papermill:.2f} CPU s, in a sweep {each:.3f}: {papermill / each:.1f} times;"
                   f" a sweep starts with {started:.1f}", flush=True)  # fmt: skip
         if "--scale" in sys.argv:
-            (one, clock), (two, clocks) = two_workers(folder)
-            print(f"64 runs on one worker {one:.1f} CPU s, on two {two:.1f}: {2 * one / two:.2f} times as fast on free"
-                  f" cores; by the clock here {clock / clocks:.2f}", flush=True)  # fmt: skip
+            one, two = two_workers(folder)
+            print(f"64 runs: {one:.1f} s on one worker, {two:.1f} s on two: {one / two:.2f} times", flush=True)
             seen, each = toy_memory(folder)
             for count, (driver, parent) in zip((1_000, 9_900), seen, strict=True):
                 print(f"after {count:,} points: driver {driver:.1f} MB, parent {parent:.1f} MB", flush=True)
