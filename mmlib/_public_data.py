@@ -1,7 +1,9 @@
 """Public sources by name, and a download that can be broken off: what `mmlib fetch` calls.
 
-Addresses are those of the pages that each source's owner links its files from. A file is downloaded to FILE.part, and
-gets its name when all of it is there; FILE.sha256 is written at the first fetch, and every later one must agree.
+Each source names its owner's page. Binance documents the form of its addresses; of the others the page is the owner's,
+and the address of a file the one in common use, which an owner may change: then the error names the page. A file is
+downloaded to FILE.part, and gets its name when all of it is there; FILE.sha256 is written at the first fetch, and every
+later one must agree.
 """
 
 import hashlib

@@ -2,7 +2,8 @@
 
     from mmlib import settings
     here = settings.read()              # mmlib.toml of this folder, if there is one; then the environment
-    cluster.client(here.scheduler)
+
+`mmlib sweep` takes its scheduler from there, `mmlib fetch` folder and time-out, `tick_store.open("kdb://")` the server.
 
 `mmlib.toml` has these keys, each of which may be left out, and MMLIB_SCHEDULER, MMLIB_DATA, MMLIB_KDB_HOST,
 MMLIB_KDB_PORT and MMLIB_TIMEOUT override it:
@@ -11,7 +12,7 @@ MMLIB_KDB_PORT and MMLIB_TIMEOUT override it:
     data = "/srv/market"                # folder that `mmlib fetch` fills
     kdb_host = "10.0.0.6"
     kdb_port = 5010
-    timeout = 120.0                     # seconds that a connection may take to answer
+    timeout = 120.0                     # seconds that a download may be silent
 
 User and password of the kdb+ server come from the environment alone, MMLIB_KDB_USER and MMLIB_KDB_PASSWORD, and are
 never shown.
@@ -76,7 +77,7 @@ class Settings:
         if self.scheduler and "://" not in self.scheduler:
             raise ValueError(f"scheduler must be an address as tcp://host:8786; got {self.scheduler!r}")
         checks.integer("kdb_port", self.kdb_port, 1, 65535, "port of the kdb+ server")
-        checks.positive("timeout", self.timeout, "seconds that a connection may take to answer")
+        checks.positive("timeout", self.timeout, "seconds that a download may be silent")
 
 
 #: Names that a file may have.

@@ -1,8 +1,12 @@
 """Settings from a file and the environment: which wins, what is refused, and that no secret is shown."""
 
-import pytest
+import socket
 
-from mmlib import settings
+import pytest
+from typer.testing import CliRunner
+
+from mmlib import settings, tick_store
+from mmlib.cli import app
 
 
 def written(tmp_path, text):
@@ -67,3 +71,17 @@ def test_secrets_come_from_the_environment_and_are_never_shown(tmp_path):
     with pytest.raises(ValueError, match="kdb_password must be a text") as caught:
         settings.Settings(kdb_password=b"hunter2")
     assert "hunter2" not in str(caught.value)
+
+
+def test_the_servers_of_the_settings_are_those_that_are_asked(tmp_path, monkeypatch):
+    """A kdb+ server without an address, a sweep without a scheduler: both are named in the refusals."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]  # nobody listens there in a moment
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MMLIB_KDB_PORT", str(port))
+    with pytest.raises(ValueError, match=f"kdb://127.0.0.1:{port}: no connection"):
+        tick_store.open("kdb://")
+    monkeypatch.setenv("MMLIB_SCHEDULER", f"tcp://127.0.0.1:{port}")
+    command = ["sweep", "cartea_jaimungal", "-p", "phi", "0.1,0.2"]
+    found = CliRunner().invoke(app, command)
+    assert found.exit_code == 2 and "scheduler must be the address of a running Dask scheduler" in found.output

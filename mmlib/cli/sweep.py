@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mmlib import _notebooks
+from mmlib import _notebooks, settings
 from mmlib.cli import files, run
 from mmlib.cli.ending import by_signal, refuse, unbroken
 from mmlib.cli.simulate import picture
@@ -29,7 +29,10 @@ def sweep(
         int | None, typer.Option(min=1, help="Processes of this machine; by default one a core, fewer for few runs.")
     ] = None,
     scheduler: Annotated[
-        str | None, typer.Option(metavar="tcp://HOST:PORT", help="A Dask cluster instead of this machine.")
+        str | None,
+        typer.Option(
+            metavar="tcp://HOST:PORT", help="A Dask cluster instead of this machine; by default that of mmlib.toml."
+        ),
     ] = None,
     timeout: Annotated[
         float | None, typer.Option(metavar="S", help="Seconds after which a run is killed; its row says so.")
@@ -71,6 +74,8 @@ def sweep(
 
     given = _given(name, declared, parameter or [])
     chosen = grid.checked(name, declared, given, paired)
+    if workers is None and scheduler is None:
+        scheduler = settings.read().scheduler or None
     if workers is not None and scheduler is not None:
         refuse("--workers is for this machine, and --scheduler for a cluster, which has its own: give one of them")
     if timeout is not None and not 0 < timeout < float("inf"):

@@ -66,8 +66,8 @@ class Balances:
         Raises
         ------
         ValueError
-            If one of the four lacks a column, a value other than a close is missing, or an event is none; nothing of
-            the update is taken then.
+            If one of the four lacks a column, a value other than a close is missing, a price or a quantity is negative,
+            infinite or no number, a quantity is not whole, or an event is none; nothing of the update is taken then.
         """
         if seq <= self.seq:
             return []
@@ -167,6 +167,14 @@ def _rows(name, frame):
     empty = [column for column in columns if column != "close" and frame[column].isna().any()]
     if empty:
         raise ValueError(f"{name}: {', '.join(empty)} must not be missing")
+    for column in {"close", "quantity", "quantity_available"} & set(columns):
+        known = frame[column].dropna()
+        if len(known) and not (
+            pd.api.types.is_numeric_dtype(known) and np.isfinite(known).all() and (known >= 0).all()
+        ):
+            raise ValueError(f"{name}: {column} must be numbers >= 0, and finite")
+        if len(known) and column != "close" and (known % 1 != 0).any():
+            raise ValueError(f"{name}: {column} must be whole shares")
     if "event" in columns and not frame["event"].isin(EVENTS).all():
         raise ValueError(f"{name}: event must be one of {', '.join(EVENTS)}; got {sorted(set(frame['event']))}")
     return list(zip(*(frame[column].tolist() for column in columns), strict=True))

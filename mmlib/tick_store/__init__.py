@@ -23,6 +23,7 @@ tells what it cannot:
 
 from pathlib import Path
 
+from mmlib import settings
 from mmlib.tick_store._kdb import KdbFollower, KdbStore
 from mmlib.tick_store._log import StoreError
 from mmlib.tick_store._readers import Snapshot, Update
@@ -39,8 +40,8 @@ def open(
     Parameters
     ----------
     url : str or Path
-        A folder, or kdb://HOST:PORT; user and password of a server are in the environment, MMLIB_KDB_USER and
-        MMLIB_KDB_PASSWORD.
+        A folder, or kdb://HOST:PORT, or kdb:// for the host and port of `mmlib.settings`; user and password of a server
+        are in the environment, MMLIB_KDB_USER and MMLIB_KDB_PASSWORD.
     read_only : bool
         Whether only to follow and to read; any number of processes may. One writes to a folder.
     durable : bool, optional
@@ -58,7 +59,12 @@ def open(
     if isinstance(url, str) and url.lower().startswith("kdb:"):
         if durable is not None:
             raise StoreError("durable must be left out for kdb+, whose server decides it")
+        if url == "kdb://":
+            here = settings.read()
+            url = f"kdb://{here.kdb_host}:{here.kdb_port}"
         return KdbStore(url, read_only=read_only, timeout=timeout)
     if timeout is not None:
         raise StoreError("timeout is of kdb+ servers; a folder has none")
+    if not isinstance(url, str | Path) or "://" in str(url) or str(url).lower().startswith(("kdb//", "ticks:")):
+        raise StoreError(f"url must be a folder or kdb://HOST:PORT; got {str(url)[:200]!r}")
     return Store(url, read_only=read_only, durable=durable is not False)

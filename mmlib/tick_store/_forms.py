@@ -14,7 +14,7 @@ def check_name(what, name):
     """StoreError unless `name` is text that a file system and SQL can carry."""
     if not isinstance(name, str) or not name or len(name.encode("utf-8", "surrogatepass")) > 80:
         raise StoreError(f"{what} must be text of 1 to 80 bytes; got {name!r}")
-    if any(ord(letter) < 32 or 0xD800 <= ord(letter) < 0xE000 for letter in name):
+    if any(ord(letter) < 32 or 127 <= ord(letter) < 160 or 0xD800 <= ord(letter) < 0xE000 for letter in name):
         raise StoreError(f"{what} must have no control characters; got {name!r}")
 
 
@@ -27,7 +27,59 @@ def arrow(name, table):
         raise StoreError(
             f"{name!r}: columns must differ in more than case, and {OWN!r} is the store's; got {table.column_names}"
         )
+    for field in table.schema:
+        if str(field.type) == "time64[ns]" and not _whole_microseconds(table.column(field.name)):
+            raise StoreError(f"{name!r}, column {field.name!r}: a time of day cannot keep nanoseconds")
     return table
+
+
+def _whole_microseconds(column):
+    import pyarrow as pa
+
+    try:
+        return column.cast(pa.time64("us")) is not None
+    except pa.ArrowInvalid:
+        return False
+
+
+def check_kept(name, form):
+    """StoreError unless a table of this form comes back from the log, and can be sorted into the history and read."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    for field in form:
+        try:
+            row = load(dump(pa.table({field.name: pa.nulls(1, field.type)})))
+            row.to_pandas()
+            out = pa.BufferOutputStream()
+            pq.write_table(row.sort_by(field.name) if field.name == "sym" else row.take([0]), out)
+            pq.read_table(pa.BufferReader(out.getvalue())).cast(row.schema)
+        except (pa.ArrowException, TypeError) as error:
+            raise StoreError(f"{name!r}, column {field.name!r}: {field.type} cannot be kept ({error})") from error
+
+
+def pandas(table):
+    """The table as pandas; whole numbers beside unknown ones stay whole where a float would round them."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    whole = {pa.int64(): pd.Int64Dtype(), pa.uint64(): pd.UInt64Dtype()}
+    frame = table.to_pandas()
+    for i, column in enumerate(table.columns):
+        some = column.type in whole and 0 < column.null_count < len(column)
+        if some and max(map(abs, pc.min_max(column).as_py().values())) > 2**53:
+            frame.isetitem(i, column.to_pandas(types_mapper=whole.get))
+    return frame
+
+
+def same(one, other):
+    """Whether two tables have the same columns and rows, whatever lies in memory under what is unknown."""
+    everything = np.arange(one.num_rows)
+    return (
+        one.schema.equals(other.schema)
+        and one.num_rows == other.num_rows
+        and dump(one.take(everything).combine_chunks()) == dump(other.take(everything).combine_chunks())
+    )
 
 
 def plain(name, table):
@@ -41,7 +93,7 @@ def plain(name, table):
             raise StoreError(f"{name!r}: names of columns must be text; got {list(table.columns)!r}")
         try:
             table = pa.Table.from_pandas(table, preserve_index=False)
-        except (pa.ArrowException, TypeError, OverflowError) as error:
+        except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
             raise StoreError(f"{name!r}: cannot be kept as it is ({error})") from error
     elif hasattr(table, "to_arrow"):
         table = table.to_arrow()
@@ -107,7 +159,10 @@ def times(name, table):
     if not (pa.types.is_temporal(column.type) or pa.types.is_integer(column.type)):
         raise StoreError(f"{name!r}: time must be a time or a whole number; got {column.type}")
     if pa.types.is_integer(column.type):
-        return column.cast(pa.int64()).to_numpy()
+        try:
+            return column.cast(pa.int64()).to_numpy()
+        except pa.ArrowInvalid as error:
+            raise StoreError(f"{name!r}: time must be less than 2**63 ({error})") from error
     return column.combine_chunks().view(f"int{column.type.bit_width}").to_numpy().astype(np.int64, copy=False)
 
 
@@ -131,14 +186,15 @@ def dataset(files):
     import pyarrow.dataset as ds
     from pyarrow.fs import LocalFileSystem
 
-    fragment = ds.dataset(str(files[0][1]), format="parquet")
+    files = [(date, str(file.absolute())) for date, file in files]  # else a colon in a name makes a URI
+    fragment = ds.dataset(files[0][1], format="parquet")
     if "date" in fragment.schema.names:
-        return ds.dataset([str(file) for _, file in files], format="parquet")
+        return ds.dataset([file for _, file in files], format="parquet")
     dated = fragment.schema.append(pa.field("date", pa.date32()))
     day = ds.field("date")
     parts = [
         ds.ParquetFileFormat().make_fragment(
-            str(file), LocalFileSystem(), day == pa.scalar(pd.Timestamp(date).date(), pa.date32())
+            file, LocalFileSystem(), day == pa.scalar(pd.Timestamp(date).date(), pa.date32())
         )
         for date, file in files
     ]

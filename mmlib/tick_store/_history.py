@@ -27,7 +27,8 @@ def write(table, file):
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_suffix(".tmp")
     keys = [(name, "ascending") for name in ("sym", "seq") if name in table.column_names]
-    pq.write_table(table.sort_by(keys), partial, compression="zstd", row_group_size=ROWS)
+    place = partial.absolute()  # else a folder with a colon in its name is taken as a URI
+    pq.write_table(table.sort_by(keys), place, compression="zstd", row_group_size=ROWS)
     with open(partial, "rb+") as opened:
         os.fsync(opened.fileno())
     partial.replace(file)

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from mmlib.checks import integer, nonnegative
-from mmlib.tick_store import _kdb_forms
+from mmlib.tick_store import _forms, _kdb_forms
 from mmlib.tick_store._kdb_wire import Connection
 from mmlib.tick_store._log import StoreError
 from mmlib.tick_store._readers import Snapshot, Update
@@ -192,7 +192,7 @@ class KdbStore:
         if not isinstance(query, str) or not query.strip() or "\0" in query:
             raise StoreError(f"query must be qSQL; got {query!r}")
         answer = self._connection.ask(query.replace("\n", " "), *(parameters or []))
-        return _kdb_forms.arrow("query", answer).to_pandas()
+        return _forms.pandas(_kdb_forms.arrow("query", answer))
 
     def end_of_day(self, date: str) -> list[Path]:
         """Say that a day is over: ``.u.end[date]``. The files are the server's own, the list is empty.
@@ -270,7 +270,7 @@ class KdbFollower:
         if arrived is None:
             return None
         name, table = arrived
-        return Update(None, None, None, {name: _kdb_forms.arrow(f"the update of {name!r}", table).to_pandas()})
+        return Update(None, None, None, {name: _forms.pandas(_kdb_forms.arrow(f"the update of {name!r}", table))})
 
 
 def _receive(connection, tables, arrived, closed):

@@ -34,8 +34,8 @@ class StoreError(ValueError):
 
 def connect(path, *, read_only, durable):
     """A connection to the log of a folder, whose transactions are begun by hand."""
-    with naming(path):
-        log = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
+    with naming(path):  # absolute, since SQLite may take a name that begins with file: as a URI
+        log = sqlite3.connect(path.absolute(), isolation_level=None, check_same_thread=False, timeout=10)
         if read_only:
             log.execute("pragma query_only=1")
             log.execute("select 1 from updates limit 1")
@@ -101,7 +101,8 @@ def updates(log, path, after, most=None):
     """
     with naming(path):
         heads = log.execute(
-            "select seq, source, number, count from updates where seq > ? order by seq limit ?", (after, most or -1)
+            "select seq, source, number, count from updates where seq > ? order by seq limit ?",
+            (after, -1 if most is None else most),
         ).fetchall()
         for seq, source, number, count in heads:
             batches = log.execute(

@@ -12,6 +12,7 @@ from mmlib.tick_store import _forms, _log
 from mmlib.tick_store._log import StoreError
 
 POLL = 0.002  # seconds between two looks at the log
+MOST = 2**26  # bytes of updates that a follower holds at a time, and one more
 
 
 class Update(NamedTuple):
@@ -62,13 +63,16 @@ class Follower:
             log.close()
 
     def _next(self, log, since) -> list[Update]:
-        """The next updates, at most a thousand; none when the time is over."""
+        """The next updates, at most a thousand or `MOST` bytes; none when the time is over."""
         begun = time.monotonic()
         while True:
-            found = [
-                Update(seq, source, number, {name: _forms.load(payload).to_pandas() for name, payload in batches})
-                for seq, source, number, batches in _log.updates(log, self._path, since, 1000)
-            ]
+            found, size = [], 0
+            for seq, source, number, batches in _log.updates(log, self._path, since, 1000):
+                tables = {name: _forms.pandas(_forms.load(payload)) for name, payload in batches}
+                found.append(Update(seq, source, number, tables))
+                size += sum(len(payload) for _, payload in batches)
+                if size > MOST:
+                    break
             if found or (self._timeout is not None and time.monotonic() - begun >= self._timeout):
                 return found
             time.sleep(POLL)
@@ -91,7 +95,7 @@ class Snapshot:
 
     def table(self, name: str) -> pd.DataFrame:
         """Today's rows of the table `name`, in order of arrival; StoreError if there is no such table."""
-        return self._arrow(name).to_pandas()
+        return _forms.pandas(self._arrow(name))
 
     def rows(self, name: str) -> pd.DataFrame:
         """All rows of the table `name`, closed days' and today's, in order of arrival, each with its update's `seq`.
@@ -102,14 +106,17 @@ class Snapshot:
         if self.seq is None:
             raise StoreError(f"{name!r} comes from kdb+, where an update has no number; ask for its table")
         own = [(date, file) for date, other, file, _ in self._files if other == name]
-        past = [_forms.dataset(own).to_table(columns=[_forms.OWN, *schema.names])] if own else []
-        parts = [_forms.with_seq(schema.empty_table(), 0), *past, *(_forms.with_seq(rows, seq) for seq, rows in chunks)]
-        return _forms.joined(parts).sort_by(_forms.OWN).to_pandas()
+        none = _forms.with_seq(schema.empty_table(), 0)
+        # Parquet has no seconds: they come back as milliseconds
+        past = [_forms.dataset(own).to_table(columns=none.column_names).cast(none.schema)] if own else []
+        parts = [none, *past, *(_forms.with_seq(rows, seq) for seq, rows in chunks)]
+        return _forms.pandas(_forms.joined(parts).sort_by(_forms.OWN))
 
     def sql(self, query: str, parameters: list | None = None) -> pd.DataFrame:
         """The answer of DuckDB to `query`, over today's tables and, as ``history."name"``, those of the closed days.
 
-        The history has a column ``seq`` and, where the table has none of its own, ``date``.
+        The history has a column ``seq`` and, where the table has none of its own, ``date``. Whole numbers beyond 2**53
+        beside unknown ones are rounded in the answer; cast them to text.
 
         Raises
         ------
@@ -123,9 +130,9 @@ class Snapshot:
             database.execute("create schema history")
             for name in {name for _, name, _, _ in self._files}:
                 own = [(date, file) for date, other, file, _ in self._files if other == name]
-                database.register(f"history of {name}", _forms.dataset(own))
+                database.register(f"\1{name}", _forms.dataset(own))  # no table has such a name
                 quoted = name.replace('"', '""')
-                database.execute(f'create view history."{quoted}" as select * from "history of {quoted}"')
+                database.execute(f'create view history."{quoted}" as select * from "\1{quoted}"')
             try:
                 return database.execute(query, parameters or []).df()
             except duckdb.Error as error:

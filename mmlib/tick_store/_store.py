@@ -14,6 +14,8 @@ from mmlib.tick_store import _forms, _history, _log
 from mmlib.tick_store._log import StoreError
 from mmlib.tick_store._readers import Follower, Snapshot
 
+LOCK = "writer.lock"
+
 
 class Store:
     """A store in a folder, as `mmlib.tick_store.open` gives it; for one thread at a time."""
@@ -22,10 +24,18 @@ class Store:
         optional.load("pyarrow", "loan", "the tick store")
         self.folder = Path(url)
         self.path = self.folder / _log.FILE
-        if not self.path.exists():
-            if read_only or (self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir()))):
-                raise StoreError(f"{self.folder}: not a tick store, it has no {_log.FILE}")
-            self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            if not self.path.exists():
+                used = self.folder.exists() and (
+                    not self.folder.is_dir() or any(file.name != LOCK for file in self.folder.iterdir())
+                )
+                if read_only or used:  # a lock alone is of a writer that was killed as it made the store
+                    raise StoreError(f"{self.folder}: not a tick store, it has no {_log.FILE}")
+                self.folder.mkdir(parents=True, exist_ok=True)
+        except (OSError, ValueError) as error:  # a name too long, a zero byte, no right to
+            if isinstance(error, StoreError):
+                raise
+            raise StoreError(f"{str(self.folder)[:200]!r}: no folder for a store ({str(error)[:80]})") from error
         self._writer = None if read_only else _only_writer(self.folder)
         try:
             self._log = _log.connect(self.path, read_only=read_only, durable=durable)
@@ -65,8 +75,9 @@ class Store:
         ------
         StoreError
             If the store was opened to read, there is no table, a table has other columns, types or an order than its
-            first batch had, a name cannot be kept apart from another, a time is missing, the source sent something else
-            under this number, or the disk is full. Nothing of the update is kept then.
+            first batch had, a column's type cannot be kept, a name cannot be kept apart from another, a time is
+            missing, the source sent something else under this number, or the disk is full. Nothing of the update is
+            kept then.
         """
         self._may_write()
         if (source is None) != (number is None):
@@ -79,7 +90,7 @@ class Store:
         ready = {name: _forms.arrow(name, table) for name, table in tables.items()}
         payloads = {name: _forms.dump(table) for name, table in ready.items()}
         with _log.transaction(self._log, self.path):
-            if source is not None and self._sent(source, number, payloads):
+            if source is not None and self._sent(source, number, payloads, ready):
                 return None
             seq = self._last_seq() + 1
             self._log.execute("insert into updates values (?, ?, ?, ?)", (seq, source, number, len(payloads)))
@@ -144,6 +155,9 @@ class Store:
             if closed > self._closed:
                 self._today = {name: [c for c in chunks if c[0] > closed] for name, chunks in self._today.items()}
                 self._closed, self._seq = closed, max(self._seq, closed)
+            for chunks in self._today.values():  # of an update that was broken off (Ctrl-C), and is read again
+                while chunks and chunks[-1][0] > self._seq:
+                    chunks.pop()
             for seq, _, _, batches in _log.updates(self._log, self.path, self._seq):
                 for name, payload in batches:
                     self._today.setdefault(name, []).append((seq, _forms.load(payload)))
@@ -235,13 +249,16 @@ class Store:
             found.append((date, name, file, rows))
         return found
 
-    def _sent(self, source, number, payloads):
+    def _sent(self, source, number, payloads, ready):
         """Whether this very update was sent before; StoreError if another one was under its number."""
         rows = self._log.execute("select seq from updates where source = ? and number = ?", (source, number)).fetchall()
         if not rows:
             return False
         before = dict(self._log.execute("select name, payload from batches where seq = ?", rows[0]))
-        if before != payloads:
+        if before.keys() != payloads.keys() or not all(
+            before[name] == payloads[name] or _forms.same(_forms.load(before[name]), table)
+            for name, table in ready.items()
+        ):
             raise StoreError(
                 f"{source}: number {number} was sent before with other content, as update {rows[0][0]};"
                 f" a source that starts again from 0 needs another name (its last number is {self.last(source)})"
@@ -255,6 +272,7 @@ class Store:
             "select name, schema, newest from tables where lower(name) = lower(?)", (name,)
         ).fetchall()
         if not known:
+            _forms.check_kept(name, table.schema)
             self._log.execute("insert into tables values (?, ?, null)", (name, form))
         elif known[0][0] != name:
             raise StoreError(f"{name!r}: SQL does not keep it apart from {known[0][0]!r}; another name must be chosen")
@@ -284,10 +302,12 @@ class Store:
 
 def _only_writer(folder):
     """A lock that the system lets go of when the process ends, however it ends."""
-    lock = sqlite3.connect(folder / "writer.lock", isolation_level=None, check_same_thread=False, timeout=0)
+    lock = sqlite3.connect((folder / LOCK).absolute(), isolation_level=None, check_same_thread=False, timeout=0)
     try:
         lock.execute("begin exclusive")
     except sqlite3.OperationalError as error:
         lock.close()
+        if "locked" not in str(error):
+            raise StoreError(f"{folder / LOCK}: {error}") from error
         raise StoreError(f"{folder}: another process writes to this store ({error}); open it read_only") from None
     return lock

@@ -9,6 +9,11 @@ The tables are kdb+tick's `trade` (time, sym, price, size) and `quote` (time, sy
 last price is the one of the latest time, qSQL's is the table's last; ``aj`` is the ``asof`` join, and takes the quotes
 in order of time within each sym. Functions are written with brackets, ``sum[size]`` for ``sum size``, so that every
 text means one thing however a server orders operators. Rows come sorted by the keys from SQL and from kdb+.
+Where two quotes of a sym have one time, ``aj`` takes the later row and SQL either.
+
+`LENT` and `AVAILABLE` take the rows of these two as they lie there: a folder's closed days are not among them but in
+``history.loans`` and ``history.inventory``, and a loan's row that was sent again counts twice.
+`mmlib.stock_loan.intraday` knows both.
 """
 
 from typing import NamedTuple
@@ -34,10 +39,11 @@ class Question(NamedTuple):
         return Question(self.sql.format(day=f"{known:%Y-%m-%d}"), self.qsql.format(day=f"{known:%Y.%m.%d}"))
 
 
-#: Shares traded, their average price weighted by size, and the last price, by sym.
+#: Shares traded, their average price weighted by size (of those whose price is known), and the last price, by sym.
 VOLUME = Question(
     """\
-select sym, sum(size)::bigint as volume, sum(size * price) / sum(size) as vwap,
+select sym, sum(size)::bigint as volume,
+       sum(size * price) / sum(size) filter (where price is not null) as vwap,
        last(price order by time) as closing
 from trade group by sym order by sym""",
     """\

@@ -160,6 +160,9 @@ def until(days):
         (frame("loans", [(DAYS[0], "L1", "new", "A", 1)]).drop(columns="quantity"), "loans must have the columns"),
         (frame("loans", [(DAYS[0], "L1", "borrow", "A", 1)]), "event must be one of opening, new"),
         (frame("loans", [(DAYS[0], "L1", "new", None, 1)]), "loans: security_id must not be missing"),
+        (frame("loans", [(DAYS[0], "L1", "new", "A", -1)]), "loans: quantity must be numbers >= 0"),
+        (frame("loans", [(DAYS[0], "L1", "new", "A", 1)]).assign(quantity=0.5), "loans: quantity must be whole"),
+        (frame("loans", [(DAYS[0], "L1", "new", "A", 1)]).assign(quantity="1"), "loans: quantity must be numbers"),
     ],
 )
 def test_rows_that_say_nothing_are_refused_and_nothing_is_taken(table, message):
@@ -167,3 +170,6 @@ def test_rows_that_say_nothing_are_refused_and_nothing_is_taken(table, message):
     with pytest.raises(ValueError, match=message):
         balances.take({"rates": frame("rates", [(DAYS[0],)]), "loans": table}, 1)
     assert balances.seq == 0 and balances.date is None and balances.table().empty
+    with pytest.raises(ValueError, match="closes: close must be numbers >= 0, and finite"):
+        balances.take({"rates": frame("rates", [(DAYS[0],)]), "closes": frame("closes", [(DAYS[0], "A", np.inf)])}, 1)
+    assert balances.seq == 0 and balances.date is None

@@ -91,6 +91,14 @@ def test_trades_and_quotes_have_one_answer_in_three_languages(server, folder, se
             compare(ticker.sql(question.qsql), expected)
 
 
+def test_a_trade_whose_price_is_unknown_has_no_weight(folder):
+    """By hand: 1 at 10, 8 at nobody knows what, 3 at 20."""
+    times = pd.to_datetime([0, 1, 2], unit="s")
+    folder.publish({"trade": pd.DataFrame({"time": times, "sym": "a", "price": [10, np.nan, 20], "size": [1, 8, 3]})})
+    answer = folder.snapshot().sql(questions.VOLUME.sql)
+    assert answer.loc[0].tolist() == ["a", 12, 17.5, 20.0]
+
+
 def test_lent_and_lendable_are_the_desks_key_figures(load, server, folder):
     """The sample's eleven tables; `kpis.table` computes both from the book, by another route than either text."""
     book = sources.open(sources.SAMPLE)

@@ -1,6 +1,7 @@
 """The embedded store: what is acknowledged is kept, once and in order, whatever dies; the rest is refused by name."""
 
 import asyncio
+import contextlib
 import os
 import random
 import shutil
@@ -17,7 +18,7 @@ import pyarrow as pa
 import pytest
 
 from mmlib import tick_store
-from mmlib.tick_store import StoreError, _history
+from mmlib.tick_store import StoreError, _forms, _history, _log, _readers
 
 
 def trades(n, first=0):
@@ -351,6 +352,17 @@ def test_a_follower_in_an_event_loop_and_one_that_times_out(tmp_path):
             store.follow(since=4)
 
 
+def test_a_follower_far_behind_takes_large_updates_a_few_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(_readers, "MOST", 5000)
+    with tick_store.open(tmp_path / "s") as store:
+        for n in range(9):
+            store.publish({"t": trades(50, n)})
+        following = store.follow(timeout=0)
+        with contextlib.closing(_log.connect(store.path, read_only=True, durable=False)) as log:
+            assert [update.seq for update in following._next(log, 4)] == [5, 6, 7]
+        assert [update.seq for update in following] == list(range(1, 10))
+
+
 @pytest.mark.parametrize("trials", [40, pytest.param(200, marks=pytest.mark.deep)])
 def test_a_cut_or_flipped_log_gives_a_prefix_or_an_error(tmp_path, trials):
     """Whatever is read of a damaged log is the beginning of what was written; no other row, no other order."""
@@ -426,6 +438,7 @@ def test_hostile_names_are_data(tmp_path):
     assert sorted(p.name for p in (tmp_path / "s [1]*?").iterdir() if p.is_dir()) == ["history"]
 
 
+LISTED = pa.ListArray.from_arrays([0, 1], pa.array(["a"]).dictionary_encode())
 BAD = [
     ({}, {}, "at least one table"),
     ({"t": trades(1).drop(columns="size")}, {}, "'t' must have the columns time timestamp"),
@@ -440,9 +453,18 @@ BAD = [
     ({"u": trades(1).assign(time=[1.5])}, {}, "'u': time must be a time or a whole number; got double"),
     ({"": trades(1)}, {}, "a table's name must be text of 1 to 80 bytes"),
     ({"a\nb": trades(1)}, {}, "no control characters"),
+    ({"t": trades(1)}, {"source": "a\x9b31m", "number": 1}, "source must have no control characters"),
     ({"t": trades(1)}, {"source": "f"}, "source and number must be given together"),
     ({"t": trades(1)}, {"source": "f", "number": -1}, "number must be an integer and >= 0"),
     ({"u": pd.DataFrame({"x": [object()]})}, {}, "'u': cannot be kept as it is"),
+    ({"u": pd.DataFrame([[1, 2]], columns=["a", "a"])}, {}, "'u': cannot be kept as it is .Duplicate"),
+    ({"u": pd.DataFrame({"x": pd.Series(["\ud800"], dtype=object)})}, {}, "'u': cannot be kept as it is .*surrogates"),
+    ({"u": trades(1).assign(time=np.array([2**63], "uint64"))}, {}, r"'u': time must be less than 2\*\*63"),
+    ({"u": pa.table({"x": LISTED})}, {}, "'u', column 'x': list.*cannot be kept"),
+    ({"u": pa.table({"sym": pa.array([[1], [2]])})}, {}, "'u', column 'sym': list.*cannot be kept .Sorting"),
+    ({"u": pa.table({"x": pa.array([(1, 2, 3)], pa.month_day_nano_interval())})}, {}, "'u', column 'x': month.*kept"),
+    ({"u": pa.table({"x": pa.array([{}], pa.struct([]))})}, {}, "'u', column 'x': struct.*cannot be kept"),
+    ({"u": pa.table({"x": pa.array([1], pa.time64("ns"))})}, {}, "'u', column 'x': a time of day cannot keep nanosec"),
 ]
 
 
@@ -463,6 +485,110 @@ def test_an_error_in_the_second_table_takes_the_first_with_it(tmp_path):
         with pytest.raises(StoreError, match="'b' must have the columns"):
             store.publish({"a": trades(1), "b": trades(1)[["time"]]})
         assert store.snapshot().names == ["b"] and len(store.snapshot().table("b")) == 1
+
+
+def test_a_day_without_updates_that_is_killed_takes_none_of_the_next(tmp_path, monkeypatch):
+    with tick_store.open(tmp_path / "s") as store:
+        store.publish({"t": trades(2)})
+        store.end_of_day("2026-01-02")
+        with monkeypatch.context() as patched:
+            patched.setattr(type(store), "_write_day", lambda *_: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                store.end_of_day("2026-01-05")
+        store.publish({"t": trades(1, 2)})
+        assert store.end_of_day("2026-01-05") == []
+        snapshot = store.snapshot()
+        assert snapshot.rows("t")["size"].tolist() == [0, 1, 2] and snapshot.table("t")["size"].tolist() == [2]
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array([0, 10**9], pa.timestamp("s")),
+        pa.array([1, 2], pa.time32("s")),
+        pa.array([0, 86_400_000], pa.date64()),
+        pa.array([2**60 + 1, None]),
+        pa.array([None, 2**64 - 1], pa.uint64()),
+    ],
+)
+def test_a_closed_days_values_are_those_of_today(tmp_path, column):
+    """Parquet has no seconds and no date64; a float would round the whole numbers."""
+    with tick_store.open(tmp_path / "s") as store:
+        store.publish({"t": pa.table({"x": column})})
+        store.end_of_day("2026-01-02")
+        store.publish({"t": pa.table({"x": column})})
+        snapshot = store.snapshot()
+        today, (update, _) = snapshot.table("t"), store.follow(timeout=0)
+        rows = snapshot.rows("t")["x"]
+    expected = pd.Series([*column.to_pylist()] * 2, dtype=object)
+    assert str(rows.dtype) == str(today["x"].dtype) == str(update.tables["t"]["x"].dtype)
+    assert rows.isna().equals(expected.isna())
+    assert (rows.dropna() == expected.dropna()).all() and rows.iloc[:2].tolist()[0] is not None
+    pd.testing.assert_series_equal(rows.iloc[2:].reset_index(drop=True), today["x"])
+
+
+def test_an_update_broken_off_while_it_is_read_is_not_read_twice(tmp_path, monkeypatch):
+    load, answers = _forms.load, iter([True, False])
+
+    def interrupted(payload):
+        if not next(answers, True):
+            raise KeyboardInterrupt
+        return load(payload)
+
+    with tick_store.open(tmp_path / "s") as store:
+        store.publish({"a": trades(1), "b": trades(1)})
+        with monkeypatch.context() as patched:
+            patched.setattr(_forms, "load", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                store.snapshot()
+        assert [len(store.snapshot().table(name)) for name in "ab"] == [1, 1]
+
+
+def test_the_same_rows_by_another_way_are_the_same_update(tmp_path):
+    """What lies in memory under an unknown number is not data."""
+    sent = pd.DataFrame({"x": [1.0, np.nan, 3.0], "s": ["a", None, "c"]})
+    twice = pa.Table.from_pandas(pd.concat([sent, sent], ignore_index=True), preserve_index=False)
+    with tick_store.open(tmp_path / "s") as store:
+        store.publish({"t": sent}, source="f", number=1)
+        for again in (twice.slice(3), twice.take([3, 4, 5]), twice.filter(pa.array([False] * 3 + [True] * 3))):
+            assert store.publish({"t": again}, source="f", number=1) is None
+        with pytest.raises(StoreError, match="other content"):
+            store.publish({"t": twice.take([3, 5, 4])}, source="f", number=1)
+
+
+def test_a_table_is_not_taken_for_anothers_history(tmp_path):
+    with tick_store.open(tmp_path / "s") as store:
+        store.publish({"trade": trades(2)})
+        store.end_of_day("2026-01-02")
+        store.publish({"history of trade": trades(1, 9)})
+        assert store.snapshot().sql('select * from "history of trade"')["size"].tolist() == [9]
+        assert store.snapshot().sql("select * from history.trade")["size"].tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("name", ["a:b", "s3:bucket", "file:x"])
+def test_a_folders_name_is_no_uri(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    with tick_store.open(name) as store:
+        store.publish({"t": trades(1)})
+        store.end_of_day("2026-01-02")
+        assert len(store.snapshot().rows("t")) == len(store.snapshot().sql("from history.t")) == 1
+    assert os.listdir(tmp_path) == [name] and (tmp_path / name / "log.sqlite").exists()
+
+
+@pytest.mark.parametrize("url", ["ticks:s", "kdb//localhost:5010", "http://x/y", "a\0b", "x" * 5000, None, b"s"])
+def test_what_names_no_folder_makes_none(tmp_path, monkeypatch, url):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StoreError, match=r"must be a folder or kdb://HOST:PORT|no folder for a store"):
+        tick_store.open(url)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_writer_killed_as_it_made_the_store_leaves_one_to_open(tmp_path):
+    (tmp_path / "writer.lock").touch()
+    with pytest.raises(StoreError, match="not a tick store"):
+        tick_store.open(tmp_path, read_only=True)
+    with tick_store.open(tmp_path) as store:
+        assert store.publish({"t": trades(1)}) == 1
 
 
 def test_a_folder_of_other_things_is_no_store(tmp_path):
