@@ -35,6 +35,7 @@ def client(scheduler: str | None = None, workers: int | None = None) -> Iterator
         if workers is not None:
             raise ValueError(f"workers must not be given with scheduler, which has its own; got {workers!r}")
         try:
+            _well_formed(scheduler)
             connected = distributed.Client(scheduler, timeout=10, set_as_default=False)
         except (OSError, ValueError, TypeError) as error:
             raise ValueError(
@@ -49,3 +50,12 @@ def client(scheduler: str | None = None, workers: int | None = None) -> Iterator
     )
     with local, distributed.Client(local, set_as_default=False) as connected:
         yield connected
+
+
+def _well_formed(scheduler: str) -> None:
+    """Raise ValueError for an address that Dask cannot read: its client would, but complain again at the exit."""
+    from distributed.comm import get_address_host_port, parse_address
+    from distributed.comm.registry import get_backend
+
+    get_backend(parse_address(scheduler)[0])
+    get_address_host_port(scheduler)

@@ -116,7 +116,7 @@ def run(
         table = tables.frame(chosen, done)
         if target is not None:
             tables.write(target, table, about)
-            Path(f"{target}.journal").unlink()
+            Path(f"{target}.journal").unlink(missing_ok=True)
     return table
 
 

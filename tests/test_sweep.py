@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,7 @@ from typer.testing import CliRunner
 from mmlib import _notebooks, chapter, cli, sweep
 from mmlib._notebooks import Refused
 from mmlib._sweep import engine, farm, grid
+from mmlib._sweep import table as tables
 from mmlib._sweep.journal import Journal
 
 PARAMETERS = """\
@@ -46,6 +48,11 @@ if label == "fail":
     [][steps]
 if label == "memory":
     raise MemoryError
+if label == "half":
+    raise ValueError("\\ud800")
+if label == "silent":
+    with chapter.validating():
+        raise ValueError
 if label == "exit":
     sys.exit(3)
 if label == "code":
@@ -54,7 +61,7 @@ if label == "die":
     os.kill(os.getpid(), signal.SIGSEGV)
 if label == "loop":
     while True:
-        pass
+        time.sleep(0.1)
 while pathlib.Path("hold").exists() and steps >= 3:
     pathlib.Path("held").write_text(str(os.getpid()))
     time.sleep(0.02)
@@ -224,18 +231,20 @@ def test_the_library_takes_arrays_and_refuses_what_the_command_does():
 
 
 def test_what_goes_wrong_in_a_run_is_its_row_and_the_next_one_runs_as_if_nothing_had_been(toy):
-    labels = ["ok", "fail", "ok", "memory", "exit", "code", "die", "loop", "ok"]
-    found = sweep.run(toy, {"label": labels}, timeout=3)
+    labels = ["ok", "fail", "ok", "memory", "half", "silent", "exit", "code", "die", "loop", "ok"]
+    found = sweep.run(toy, {"label": labels}, timeout=3, path="a.parquet")
     assert found["label"].tolist() == labels
     assert found["error"].tolist() == [
         "", "cell 3 failed with IndexError: list index out of range", "", "cell 3 failed with MemoryError",
+        "cell 3 failed with ValueError: \\ud800", "BadParameter",
         "cell 3 failed with SystemExit: 3", "the run's process ended itself with code 7",
         "the run's process died of SIGSEGV", "longer than 3 s", "",
     ]  # fmt: skip
     good = found[found["error"] == ""]
     assert good["leak"].tolist() == [1, 1, 1]
     assert good["product"].tolist() == [0.5, 0.5, 0.5]
-    assert found["leak"].dtype == "Int64" and found["product"].isna().sum() == 6
+    assert found["leak"].dtype == "Int64" and found["product"].isna().sum() == 8
+    pd.testing.assert_frame_equal(found, sweep.run(toy, {"label": labels}, timeout=3, path="a.parquet"))
     assert preloaded() == []
 
 
@@ -280,26 +289,40 @@ def test_paired_grids_and_lists_and_truths(toy):
 
 def test_what_a_table_holds_is_read_back_as_it_was_given(toy, tmp_path):
     given = {"sizes": [[1], [2, 3]], "flag": [True, False], "gamma": [0.5, -1.0]}
-    written = sweep.run(toy, given, path="a.parquet")
-    pd.testing.assert_frame_equal(written, sweep.run(toy, given, path="a.parquet"))
+    written = sweep.run(toy, given, path="a.parquet", timeout=1e300)  # longer than a system call can wait
+    assert (written["error"] == "").tolist() == [True, False] * 4
+    pd.testing.assert_frame_equal(written, sweep.run(toy, given, path="a.parquet", timeout=1e300))
     assert sorted(os.listdir()) == ["a.parquet", "toy.ipynb"]
 
 
 # ---- journals and kills
 
 
+def computed(_, values, timeout):
+    """A run without a process, for what is about files alone."""
+    if values["gamma"] <= 0:
+        return {"error": "gamma must be > 0"}
+    return {"results": {"product": values["gamma"] * values.get("steps", 5)}}
+
+
 def journal_of(toy, given, path):
-    """The lines of a whole journal: what is there before the table is written."""
+    """The lines of a whole journal: what is there before the table is written, which goes to whole.parquet."""
+    write = tables.write
+
+    def elsewhere(target, *what):
+        write(target.with_name("whole.parquet"), *what)
+        raise OSError(28, "full")
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mmlib._sweep.table.write", lambda *_: (_ for _ in ()).throw(OSError(28, "full")))
+        patch.setattr(tables, "write", elsewhere)
         with pytest.raises(OSError, match="full"):
             sweep.run(toy, given, path=path)
     return Path(f"{path}.journal").read_bytes().splitlines(keepends=True)
 
 
-def test_a_torn_journal_is_taken_up_to_the_same_bytes_and_runs_only_what_is_left(toy):
+def test_a_torn_journal_is_taken_up_to_the_same_bytes_and_runs_only_what_is_left(toy, monkeypatch):
+    monkeypatch.setattr(engine.Engine, "run", computed)
     given = {"gamma": [0.1, -1.0, 0.3], "steps": [1, 2]}
-    sweep.run(toy, given, path="whole.parquet")
     lines = journal_of(toy, given, "torn.parquet")
     assert len(lines) == 7
     Path("torn.parquet.journal").write_bytes(b"".join(lines[:4]) + lines[4][:9])
@@ -313,7 +336,12 @@ def test_a_torn_journal_is_taken_up_to_the_same_bytes_and_runs_only_what_is_left
     assert sorted(os.listdir()) == ["torn.parquet", "toy.ipynb", "whole.parquet"]
 
 
-def test_a_journal_of_other_code_values_or_time_out_is_refused_by_name(toy, tmp_path):
+NO_ANSWERS = (b"", b', "results": [1]', b', "results": null', b', "results": {"v": [1]}', b', "error": 5',
+              b', "error": ""', b', "results": {}, "error": "both"')  # fmt: skip
+
+
+def test_a_journal_of_other_code_values_or_time_out_is_refused_by_name(toy, tmp_path, monkeypatch):
+    monkeypatch.setattr(engine.Engine, "run", computed)
     journal_of(toy, {"gamma": [0.1, 0.2]}, "a.parquet")
     kept = Path("a.parquet.journal").read_bytes()
     words = r"a\.parquet\.journal is the journal of another sweep.*delete it"
@@ -325,7 +353,8 @@ def test_a_journal_of_other_code_values_or_time_out_is_refused_by_name(toy, tmp_
     with pytest.raises(ValueError, match=words):
         sweep.run(toy, {"gamma": [0.1, 0.2]}, path="a.parquet")
     assert Path("a.parquet.journal").read_bytes() == kept
-    for text in (b"no json\n", b'{"sweep": 3', b"[]\n", kept + b"rubbish\n", kept + b'{"run": 9}\n'):
+    for text in (b"no json\n", b'{"sweep": 3', b"[]\n", kept + b"rubbish\n", kept + b'{"run": 9, "error": "x"}\n',
+                 *(kept + b'{"run": 0%s}\n' % rest for rest in NO_ANSWERS)):  # fmt: skip
         Path("b.journal").write_bytes(text)
         sweeps = json.loads(kept.splitlines()[0])["sweep"]
         if text == b'{"sweep": 3':  # torn before the first line was whole: nothing is lost
@@ -342,18 +371,20 @@ def test_one_journal_has_one_writer(tmp_path):
     Journal(tmp_path / "j", "a", 2).close()
 
 
-def test_a_full_disk_is_one_line_and_the_journal_goes_on(toy):
+@pytest.mark.parametrize(("size", "file"), [(150, "toy.parquet.journal"), (400, "toy.parquet")])
+def test_a_full_disk_is_one_line_and_the_journal_goes_on(toy, monkeypatch, size, file):
     """The limit on a file's size stands for the disk: both are an OSError of write()."""
+    monkeypatch.setattr(engine.Engine, "run", computed)
     given = ["-p", "gamma", "0.1:0.4:4"]
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (300, hard))  # a few lines
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))  # a few lines, or all of them
     try:
         outcome = mmlib(toy, *given)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert outcome.exit_code == 1
     (line,) = outcome.stderr.splitlines()
-    assert line.startswith("mmlib: ") and "toy.parquet.journal: " in line
+    assert line.startswith("mmlib: ") and f"{file}: " in line
     assert not Path("toy.parquet").exists()
     assert mmlib(toy, *given).exit_code == 0
     assert pq.read_table("toy.parquet")["product"].to_pylist() == [0.5, 1.0, 1.5, 2.0]
@@ -401,6 +432,29 @@ def expected(tmp_path_factory):
     return (folder / "b.parquet").read_bytes()
 
 
+def test_parent_and_run_end_with_the_one_who_waits_and_a_killed_parent_is_replaced(toy, monkeypatch):
+    """The pipe's end is what a killed driver leaves; the whole of it, by command, is among the deep tests."""
+    monkeypatch.setenv("TMPDIR", os.getcwd())
+    runner = engine.opened(engine.program(_notebooks.read(Path(toy))))
+    assert runner.run({})["results"]["product"] == 0.5
+    runner.process.kill()
+    assert runner.run({"steps": 2})["results"]["product"] == 0.2
+    assert len([name for name in os.listdir() if name.startswith("mmlib-sweep-")]) == 1
+    Path("hold").touch()
+    asked = threading.Thread(target=runner.run, args=({"steps": 3},))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "TRIES", 1)
+        asked.start()
+        until(Path("held").exists, "no run waits")
+        below = preloaded()
+        assert len(below) == 2
+        runner.process.stdin.close()
+        asked.join(60)
+    assert psutil.wait_procs(below, timeout=30)[1] == [] and not asked.is_alive()
+    assert sorted(os.listdir()) == ["held", "hold", "toy.ipynb"]  # no temporary folder either
+
+
+@pytest.mark.deep
 def test_a_driver_killed_leaves_no_process_and_the_same_command_does_the_rest(toy, expected):
     with holding(*GRID) as (process, below):
         assert len(below) == 2  # the parent and a run
@@ -426,7 +480,9 @@ def test_a_signal_ends_a_sweep_in_one_line_and_loses_nothing(toy, expected, name
     assert Path("a.parquet").read_bytes() == expected
 
 
-def test_a_parent_killed_takes_its_run_with_it_and_another_does_it_again(toy, expected):
+@pytest.mark.deep
+def test_a_parent_killed_takes_its_run_with_it_and_another_does_it_again(toy, expected, monkeypatch):
+    monkeypatch.setenv("TMPDIR", os.getcwd())
     with holding(*GRID) as (process, below):
         parent, child = below
         Path("hold").unlink()
@@ -437,6 +493,7 @@ def test_a_parent_killed_takes_its_run_with_it_and_another_does_it_again(toy, ex
         _, stderr = process.communicate(timeout=120)
         assert (process.returncode, stderr) == (0, b"")
     assert Path("a.parquet").read_bytes() == expected
+    assert sorted(os.listdir()) == ["a.parquet", "held", "toy.ipynb"]  # no temporary folder either
 
 
 @pytest.mark.deep
@@ -595,6 +652,18 @@ def test_a_scheduler_that_goes_is_one_line_and_the_journal_goes_on(toy, expected
     assert Path("a.parquet").read_bytes() == expected
 
 
+def test_a_notebooks_results_are_found_in_the_table_in_the_type_of_its_column(toy):
+    """Whole numbers beside fractions, beside nothing, and beside texts."""
+    from mmlib.cli.sweep import _kept
+
+    rows = [{"v": 1, "n": 1, "t": "a", "b": True}, {"v": 2.5, "t": 1, "b": float("nan")}]
+    table = tables.frame(grid.Grid({"x": [1.0, 2.0]}, {}, False), {n: {"results": row} for n, row in enumerate(rows)})
+    for place, row in enumerate(rows):
+        for name, value in row.items():
+            assert _kept(table[name][place], value), (name, value)
+    assert not _kept(table["v"][0], 2) and not _kept(table["t"][0], "b") and not _kept(table["v"][1], 2)
+
+
 @pytest.mark.deep
 def test_rendered_runs_are_whole_notebooks_with_the_tables_results(toy):
     outcome = mmlib(toy, "-p", "steps", "1:4:4", "-p", "gamma", "-1,0.2", "--render", 2)
@@ -658,10 +727,13 @@ def test_a_sweep_gives_what_run_does(name, tmp_path):
     assert found == chapter.read_results(nbformat.read(tmp_path / "out.ipynb", 4))
 
 
-def test_the_readmes_sweep(tmp_path, monkeypatch):
+@pytest.mark.parametrize("really", [False, pytest.param(True, marks=pytest.mark.deep)])
+def test_the_readmes_sweep(tmp_path, monkeypatch, really):
     """Its files are there afterwards, and the table has a row a point."""
     (line,) = re.findall(r"^\.venv/bin/mmlib sweep (.*)$", (NOTEBOOKS.parent / "README.md").read_text(), re.MULTILINE)
     monkeypatch.chdir(tmp_path)
+    if not really:
+        monkeypatch.setattr(engine.Engine, "run", lambda _, values, timeout: {"results": {"v": sum(values.values())}})
     outcome = mmlib(*shlex.split(line, comments=True))
     assert (outcome.exit_code, outcome.stderr) == (0, "")
     assert sorted(os.listdir()) == ["sweep.parquet", "sweep.png"]

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import select
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -50,6 +51,7 @@ class Engine:
     def __init__(self, program: dict[str, Any]):
         self.program = program
         self.process: Any = None
+        self.folder: str | None = None
         _OPEN.add(self)
 
     def run(
@@ -90,7 +92,7 @@ class Engine:
             start_new_session=True,  # Ctrl-C of the terminal is for who started the sweep
         )
         self._send(self.program)
-        self._answer(wanted)
+        self.folder = self._answer(wanted)["folder"]
 
     def _send(self, message):
         text = memoryview((json.dumps(message) + "\n").encode())
@@ -122,6 +124,8 @@ class Engine:
             process.kill()
             process.wait()
         process.stdout.close()
+        if self.folder is not None:  # a process that was killed has left it
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def __del__(self):
         self.close()

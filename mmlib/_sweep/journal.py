@@ -52,12 +52,14 @@ class Journal:
                     f"{self.file} is the journal of another sweep: other code, parameters, values or time-out;"
                     " delete it to begin anew, or name another output"
                 )
-            self.done = {line["run"]: {k: line[k] for k in ("results", "error") if k in line} for line in found[1:]}
+            self.done = {line.pop("run"): line for line in found[1:]}
             if any(type(number) is not int or not 0 <= number < runs for number in self.done):
+                raise ValueError
+            if not all(_is_answer(answer) for answer in self.done.values()):
                 raise ValueError
         except Refused:
             raise
-        except (ValueError, KeyError, TypeError, RecursionError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise Refused(f"{self.file} is no journal of a sweep, or damaged: delete it to begin anew") from None
         if len(whole) < len(text):
             os.ftruncate(self._handle, len(whole))
@@ -92,3 +94,13 @@ class Journal:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _is_answer(answer: dict[str, Any]) -> bool:
+    """Whether it is what a run answers: its results, or why it has none."""
+    match answer:
+        case {"results": dict(found), **rest}:
+            return not rest and all(type(value) in (bool, int, float, str) for value in found.values())
+        case {"error": str(text), **rest}:
+            return bool(text) and not rest
+    return False

@@ -1,7 +1,7 @@
 """`python -m mmlib._sweep.parent`: a process that has loaded what a chapter imports, and forks one child a run.
 
 In: a JSON line with the chapter's cells, then a JSON line a run, {"values": {…}, "timeout": seconds or null}.
-Out: {"ready": true}, then {"results": {…}} or {"error": "…"} for each, in order.
+Out: {"folder": its temporary one}, then {"results": {…}} or {"error": "…"} for each, in order.
 
 Cells are run in children only: what one leaves behind (threads of OpenMP, caches, settings) would be in all later ones.
 The parent imports, and compiles one function, so that numba's tables are built. A child is killed with its group when
@@ -26,6 +26,8 @@ from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
+#: Seconds of the longest time-out, of decades: `select` refuses much more.
+LONGEST = 1e9
 #: Seconds without a run after which the process ends: its sweep has gone, and left it on a worker that stays.
 IDLE = 20.0
 
@@ -103,34 +105,35 @@ class Program:
                 if plt := sys.modules.get("matplotlib.pyplot"):
                     plt.close("all")  # as a notebook does after each cell; figures are made and never drawn
         except chapter.BadParameter as error:
-            return {"error": str(error)}
+            return {"error": _text(error) or type(error).__name__}  # "" is that of a run that succeeded
         except BaseException as error:  # SystemExit too: whatever ends a cell is the run's error
-            return {"error": f"cell {number} failed with {type(error).__name__}: {error}".rstrip(": ")}
-        return {"results": results}
+            return {"error": f"cell {number} failed with {type(error).__name__}: {_text(error)}".rstrip(": ")}
+        return {"results": {k: _text(v) if isinstance(v, str) else v for k, v in results.items()}}
 
 
-def serve(program: Program, requests: int, answers: int) -> None:
-    """Answer the runs asked for on the file `requests`, one after another, until it ends."""
+def _text(value: object) -> str:
+    """What an exception or a result says, as a table can hold it: half a character of UTF-16 is written out."""
+    return str(value).encode(errors="backslashreplace").decode()
+
+
+def serve(program: Program, requests: int, answers: int, folder: str) -> None:
+    """Answer the runs asked for on the file `requests`, one after another, until it ends; they write to `folder`."""
     alive, held = os.pipe()  # `held` is open in this process alone: a child that reads the end of `alive` is an orphan
-    folder = tempfile.mkdtemp(prefix="mmlib-sweep-")
     waiting = b""
-    try:
-        while True:
-            while b"\n" not in waiting:
-                if not select.select([requests], [], [], IDLE)[0]:
-                    return
-                chunk = os.read(requests, 65536)
-                if not chunk:
-                    return
-                waiting += chunk
-            line, _, waiting = waiting.partition(b"\n")
-            asked = json.loads(line)
-            answer = _forked(program, asked["values"], asked["timeout"], requests, alive, held, folder)
-            if answer is None:
+    while True:
+        while b"\n" not in waiting:
+            if not select.select([requests], [], [], IDLE)[0]:
                 return
-            _write(answers, answer)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+            chunk = os.read(requests, 65536)
+            if not chunk:
+                return
+            waiting += chunk
+        line, _, waiting = waiting.partition(b"\n")
+        asked = json.loads(line)
+        answer = _forked(program, asked["values"], asked["timeout"], requests, alive, held, folder)
+        if answer is None:
+            return
+        _write(answers, answer)
 
 
 def _forked(program, values, timeout, requests, alive, held, folder) -> dict[str, Any] | None:
@@ -148,7 +151,7 @@ def _forked(program, values, timeout, requests, alive, held, folder) -> dict[str
     text, ended = b"", ""
     try:
         while not text.endswith(b"\n"):
-            left = None if timeout is None else max(0.0, begun + timeout - time.monotonic())
+            left = None if timeout is None else min(LONGEST, max(0.0, begun + timeout - time.monotonic()))
             ready = select.select([out, requests], [], [], left)[0]
             if out in ready:
                 chunk = os.read(out, 65536)
@@ -249,8 +252,12 @@ def main() -> None:
         begun += chunk
     program = Program(**json.loads(begun))
     program.preload()
-    _write(answers, {"ready": True})
-    serve(program, requests, answers)
+    folder = tempfile.mkdtemp(prefix="mmlib-sweep-")
+    try:
+        _write(answers, {"folder": folder})  # who reads this removes it where this process is killed
+        serve(program, requests, answers, folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":

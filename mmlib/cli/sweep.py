@@ -167,6 +167,11 @@ def _where(table, swept, row) -> str:
     return f" at {', '.join(texts)}" if texts else ""
 
 
+def _kept(cell: object, value: object) -> bool:
+    """Whether the cell of a table holds the result, in the type of its column."""
+    return str(cell) == str(value) or (type(value) is int and isinstance(cell, float) and cell == float(value))
+
+
 def _rendered(name, path, notebook, table, chosen, count, output) -> list[Path]:
     """Executed notebooks of runs spread over those that succeeded, beside the table."""
     import nbformat
@@ -180,8 +185,8 @@ def _rendered(name, path, notebook, table, chosen, count, output) -> list[Path]:
     written = []
     for row in rows:
         executed = run.execute(name, notebook, chosen.fixed | points[row])
-        found = {key: value for key, value in read_results(executed).items() if key in table}
-        if any(str(table[key][row]) != str(value) for key, value in found.items() if key not in chosen.swept):
+        found = {key: value for key, value in read_results(executed).items() if key in table.columns[:-1]}
+        if not all(_kept(table[key][row], value) for key, value in found.items() if key not in chosen.swept):
             refuse(f"run {row} gives other results in a notebook than in the table, which is written", code=1)
         file = output.with_name(f"{output.stem}-{row}.ipynb")
         with unbroken():

@@ -17,6 +17,7 @@ def numbers(table: "DataFrame", swept: list[str]) -> list[str]:
     return [n for n, c in columns.items() if is_numeric_dtype(c) and not is_bool_dtype(c) and c.notna().any()]
 
 
+@np.errstate(all="ignore")  # results may be infinite
 def drawn(table: "DataFrame", swept: list[str]) -> bytes:
     """A PNG picture of the results over the one or two parameters `swept`."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
