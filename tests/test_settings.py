@@ -5,7 +5,7 @@ import socket
 import pytest
 from typer.testing import CliRunner
 
-from mmlib import settings, tick_store
+from mmlib import settings, sweep, tick_store
 from mmlib.cli import app
 
 
@@ -74,14 +74,16 @@ def test_secrets_come_from_the_environment_and_are_never_shown(tmp_path):
 
 
 def test_the_servers_of_the_settings_are_those_that_are_asked(tmp_path, monkeypatch):
-    """A kdb+ server without an address, a sweep without a scheduler: both are named in the refusals."""
+    """Of a kdb+ server without an address, and of a sweep that names neither scheduler nor workers."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]  # nobody listens there in a moment
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MMLIB_KDB_PORT", str(port))
     with pytest.raises(ValueError, match=f"kdb://127.0.0.1:{port}: no connection"):
         tick_store.open("kdb://")
-    monkeypatch.setenv("MMLIB_SCHEDULER", f"tcp://127.0.0.1:{port}")
-    command = ["sweep", "cartea_jaimungal", "-p", "phi", "0.1,0.2"]
-    found = CliRunner().invoke(app, command)
-    assert found.exit_code == 2 and "scheduler must be the address of a running Dask scheduler" in found.output
+    asked = []
+    monkeypatch.setattr(sweep, "run", lambda *_, scheduler, **__: asked.append(scheduler) or [][0])
+    monkeypatch.setenv("MMLIB_SCHEDULER", "tcp://a:1")
+    for options in ([], ["--scheduler", "tcp://b:2"], ["--workers", "1"]):
+        CliRunner().invoke(app, ["sweep", "cartea_jaimungal", "-p", "phi", "0.1,0.2", *options])
+    assert asked == ["tcp://a:1", "tcp://b:2", None]

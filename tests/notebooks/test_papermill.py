@@ -78,8 +78,10 @@ def results(path):
 
 
 # the longest, in make deep; their results with the committed parameters are compared in every run
-LONGEST = ["learning/book_environment", "learning/glass_box", "market_making/glft", "market_making/hjb_numerics",
-           "stock_loan/allocation", "stock_loan/demand", "stock_loan/forecasting", "stock_loan/panels"]  # fmt: skip
+LONGEST = ["learning/book_environment", "learning/glass_box", "learning/policy_gradient", "market_making/glft",
+           "market_making/hjb_numerics", "market_making/strategies", "order_book/calibrate", "order_book/replay",
+           "stock_loan/allocation", "stock_loan/demand", "stock_loan/forecasting", "stock_loan/kpis",
+           "stock_loan/panels"]  # fmt: skip
 
 
 @pytest.mark.parametrize(
