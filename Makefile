@@ -56,7 +56,7 @@ portable: .venv/ok
 	$(VENV)/python notebooks/_old_processor.py $(PYTEST) notebooks $(NBVAL)
 
 # oracles, faults, kills, extras in environments of their own: minutes; threads of BLAS only slow small matrices down
-deep: .venv/ok .venv-deep/ok .venv-hftbacktest/ok
+deep: .venv/ok .venv-deep/ok .venv-hftbacktest/ok book
 	OPENBLAS_NUM_THREADS=1 $(VENV)/python -m pytest -m deep tests
 	.venv-deep/bin/python -m pytest -m deep tests/stock_loan/test_lstm.py tests/learning/test_ppo.py tests/test_cli_train.py
 

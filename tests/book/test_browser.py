@@ -89,7 +89,11 @@ def page(request, browser):
     page.close()
 
 
-@pytest.mark.parametrize("path", PAGES)
+@pytest.mark.parametrize(
+    "path",
+    # those of the API are large and made of docstrings: the heaviest of all, and for make deep
+    [pytest.param(path, marks=[pytest.mark.deep] if path.startswith("book/api/") else []) for path in PAGES],
+)
 def test_page_is_whole_self_contained_and_accessible(site, page, path):
     errors, requests = [], []
     listeners = {
