@@ -63,6 +63,7 @@ def two_workers(folder):
     """Seconds of the clock of one worker and of two, beyond what a short sweep takes."""
     took = {}
     for workers in (1, 2):
+        sweep.run("cartea_jaimungal", {"phi": [0.1, 0.2]}, workers=workers)  # what is loaded once
         for steps in (8, 72):
             before = time.perf_counter()
             values = {"phi": [0.1 + 0.2 * i / steps for i in range(steps)]}
