@@ -136,10 +136,10 @@ def test_a_snapshot_taken_while_a_day_is_closed_has_no_row_twice(tmp_path, monke
             writer.publish({"t": trades(1, n)})
         files = reader._files
 
-        def late():
+        def late(days):
             writer.publish({"t": trades(1, 3)})
             writer.end_of_day("2026-01-02")
-            return files()
+            return files(days)
 
         monkeypatch.setattr(reader, "_files", late)
         snapshot = reader.snapshot()
