@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from mmlib import tick_store
 from mmlib.tick_store import _forms, _readers
@@ -40,6 +41,12 @@ def table(rows):
             "buy": rng.random(rows) < 0.5,
         }
     )
+
+
+def _stream(frame):
+    """The bytes that the store keeps of a table."""
+    batch = _forms.arrow("t", frame)
+    return _forms.dump(batch, batch.schema.serialize())
 
 
 def bare_sqlite(path, durable):
@@ -73,8 +80,8 @@ def framed_file(path, durable):
 def rates(folder, rows, durable, seconds):
     """Updates a second in each round of the store (Arrow, pandas), a bare transaction, a framed file."""
     frame = table(rows)
-    arrow = _forms.arrow("t", frame)
-    payload = _forms.dump(arrow)
+    arrow = pa.Table.from_batches([_forms.arrow("t", frame)])
+    payload = _stream(frame)
     store = tick_store.open(folder / "store", durable=durable)
     other = tick_store.open(folder / "pandas", durable=durable)
     bare, framed = bare_sqlite(folder / "bare", durable), framed_file(folder / "framed", durable)
@@ -149,9 +156,8 @@ def latencies(folder, way, durable, seconds):
         store = tick_store.open(folder / way, durable=durable)
         add = lambda rows: store.publish({"t": rows})  # noqa: E731
     else:
-        bytes_of = lambda rows: _forms.dump(_forms.arrow("t", rows))  # noqa: E731
         raw = (bare_sqlite if way == "SQLite" else framed_file)(folder / way, durable)
-        add = lambda rows: raw(bytes_of(rows))  # noqa: E731
+        add = lambda rows: raw(_stream(rows))  # noqa: E731
     command = [sys.executable, "-c", READERS[way], str(folder / way), str(_readers.POLL)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as reader:
         assert reader.stdout.readline() == "ready\n"
@@ -169,7 +175,7 @@ def resident():
 
 def memory(folder):
     """MB that a million rows of today take in a snapshot, beside their size as Arrow."""
-    arrow = _forms.arrow("t", table(10_000))
+    arrow = pa.Table.from_batches([_forms.arrow("t", table(10_000))])
     with tick_store.open(folder / "memory", durable=False) as store:
         for _ in range(100):
             store.publish({"t": arrow})

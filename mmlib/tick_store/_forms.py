@@ -147,7 +147,7 @@ def _tabled(name, table):
         if not all(isinstance(column, str) for column in table.columns):
             raise StoreError(f"{name!r}: names of columns must be text; got {list(table.columns)!r}")
         try:
-            table = pa.Table.from_pandas(table, preserve_index=False)
+            table = pa.Table.from_pandas(table, preserve_index=False, nthreads=1)  # a pool of threads only waits
         except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
             raise StoreError(f"{name!r}: cannot be kept as it is ({error})") from error
     elif hasattr(table, "to_arrow"):
@@ -162,8 +162,11 @@ def _tabled(name, table):
 def _cast(table):
     import pyarrow as pa
 
-    schema = pa.schema([pa.field(field.name, _plain(field.type)) for field in table.schema])
-    return table if table.schema.equals(schema, check_metadata=True) else table.cast(schema)
+    kinds = [_plain(kind) for kind in table.schema.types]
+    columns = [
+        column if column.type == kind else column.cast(kind) for column, kind in zip(table.columns, kinds, strict=True)
+    ]
+    return pa.Table.from_arrays(columns, names=table.column_names)
 
 
 def _plain(kind: Any) -> Any:

@@ -110,7 +110,10 @@ def checksum(*values):
 
 def append(log, seq, source, number, heads, payload):
     """Write an update."""
+    most = log.getlimit(sqlite3.SQLITE_LIMIT_LENGTH)
     heads = json.dumps(heads)
+    if len(payload) + len(heads) + 1000 > most:  # a row has its numbers and a source's name as well
+        raise StoreError(f"an update must have less than {most:,} bytes; this one has {len(payload):,}")
     row = (seq, source, number, heads, checksum(seq, source, number, heads, payload), payload)
     log.execute("insert into updates values (?, ?, ?, ?, ?, ?)", row)
 

@@ -109,6 +109,7 @@ class Store:
 
     def last(self, source: str) -> int | None:
         """The highest number that `source` has sent, None if it has sent nothing."""
+        _forms.check_name("source", source)
         return self._rows("select max(number) from updates where source = ?", source)[0][0]
 
     def gaps(self) -> list[tuple[str, int, int]]:
@@ -122,8 +123,8 @@ class Store:
     def late(self) -> pd.DataFrame:
         """Batches with rows whose ``time`` lies before one that the table had seen: seq, name, rows."""
         rows = self._rows(
-            """select seq, json_extract(value, '$[0]') as name, json_extract(value, '$[3]') as late from updates, json_each(heads)
-               where late > 0 order by seq, name"""
+            """select seq, json_extract(value, '$[0]') as name, json_extract(value, '$[3]') as late
+               from updates, json_each(heads) where late > 0 order by seq, name"""
         )
         return pd.DataFrame(rows, columns=["seq", "name", "rows"])
 
@@ -278,7 +279,9 @@ class Store:
             known = _forms.known(batch.schema)
             _log.write(self._log, "tables", name, known.form)
         elif not batch.schema.equals(known.schema):
-            raise StoreError(f"{name!r} must have the columns {_forms.told(known.schema)}; got {_forms.told(batch.schema)}")
+            raise StoreError(
+                f"{name!r} must have the columns {_forms.told(known.schema)}; got {_forms.told(batch.schema)}"
+            )
         return known
 
     def _looked_up(self, name):
@@ -291,7 +294,7 @@ class Store:
                     name,
                 )
                 return _forms.known(_forms.schema(form), form, newest[0][0])
-            if other.lower() == name.lower():
+            if other.encode().lower() == name.encode().lower():  # DuckDB folds the letters of ASCII
                 raise StoreError(f"{name!r}: SQL does not keep it apart from {other!r}; another name must be chosen")
         return None
 

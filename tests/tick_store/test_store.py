@@ -428,7 +428,7 @@ def test_a_full_disk_refuses_the_update_and_keeps_the_others(start, tmp_path):
     assert after.split() == [str(n - 1), str(n + 1), str(2000 * (n + 1))]
 
 
-HOSTILE = ["a b", "select", "../up", "x'; drop table updates; --", 'quo"te', "ünï", "*", "con", "a.b", "%41"]
+HOSTILE = ["a b", "select", "../up", "x'; drop table updates; --", 'quo"te', "ünï", "ÜNÏ", "*", "con", "a.b", "%41"]
 
 
 def test_hostile_names_are_data(tmp_path):
@@ -488,6 +488,17 @@ def test_what_cannot_be_kept_is_refused_by_name_and_leaves_nothing(tmp_path, tab
         snapshot = store.snapshot()
         assert snapshot.seq == 1 and snapshot.names == ["t"]
         assert store.publish({"t": trades(1, 1)}) == 2
+
+
+def test_nanoseconds_of_a_time_of_day_are_refused_in_every_batch(tmp_path):
+    whole, not_whole = (pa.table({"x": pa.array([ns], pa.time64("ns"))}) for ns in (1000, 1001))
+    with tick_store.open(tmp_path / "s") as store:
+        assert [store.publish({"t": whole}) for _ in range(2)] == [1, 2]
+        with pytest.raises(StoreError, match="'t', column 'x': a time of day cannot keep nanoseconds"):
+            store.publish({"t": not_whole})
+        assert store.publish({"t": whole}) == 3
+        with pytest.raises(StoreError, match="source must have no control characters"):
+            store.last("\ud800")
 
 
 def test_an_error_in_the_second_table_takes_the_first_with_it(tmp_path):
