@@ -20,6 +20,8 @@ class Known(NamedTuple):
         The same, serialized.
     decides : bool
         Whether every batch of this schema can be kept, whatever its values are.
+    clock : (int, numpy.dtype) or None
+        Where the column ``time`` is, and the whole numbers that its values are; None without one.
     newest : int or None
         The latest time that it has seen.
     """
@@ -27,13 +29,26 @@ class Known(NamedTuple):
     schema: Any
     form: bytes
     decides: bool
+    clock: tuple[int, np.dtype] | None
     newest: int | None
 
 
-def known(schema, form=None, newest=None):
-    """What is known of a table of this schema."""
+def known(name, schema, form=None, newest=None):
+    """What is known of a table of this schema; StoreError if its ``time`` is neither a time nor a whole number."""
     form = schema.serialize().to_pybytes() if form is None else form
-    return Known(schema, form, not any(map(_may_have_nanoseconds, schema)), newest)
+    return Known(schema, form, not any(map(_may_have_nanoseconds, schema)), _clock(name, schema), newest)
+
+
+def _clock(name, schema):
+    import pyarrow as pa
+
+    place = schema.get_field_index("time")
+    if place < 0:
+        return None
+    kind = schema.field(place).type
+    if not (pa.types.is_temporal(kind) or pa.types.is_integer(kind)):
+        raise StoreError(f"{name!r}: time must be a time or a whole number; got {kind}")
+    return place, np.dtype(f"{'u' if pa.types.is_unsigned_integer(kind) else 'i'}{kind.bit_width // 8}")
 
 
 def check_name(what, name):
@@ -46,9 +61,11 @@ def check_name(what, name):
 
 def arrow(name, table, known=None):
     """The table as one Arrow batch, its text and categories as text, its names such as the store and SQL keep apart."""
-    table = _tabled(name, table)
-    if known is None or not known.decides or not table.schema.equals(known.schema, check_metadata=True):
-        table = _checked(name, table)
+    import pyarrow as pa
+
+    decided = known is not None and known.decides and isinstance(table, pa.Table)
+    if not (decided and table.schema.equals(known.schema, check_metadata=True)):
+        table = _checked(name, _tabled(name, table))
     return batch(name, table)
 
 
@@ -209,32 +226,28 @@ def told(schema):
     return ", ".join(f"{field.name} {field.type}" for field in schema)
 
 
-def times(name, batch):
-    """The column ``time`` as whole numbers; none where there is no such column. StoreError where a time is missing."""
-    import pyarrow as pa
-
-    place = batch.schema.get_field_index("time")
-    if place < 0:
-        return np.array([], np.int64)
+def times(name, batch, clock):
+    """The column ``time`` as whole numbers. StoreError where a time is missing."""
+    place, dtype = clock
     column = batch.column(place)
     if column.null_count:
         raise StoreError(f"{name!r}: time is missing in row {column.is_null().to_pylist().index(True)}")
-    if pa.types.is_temporal(column.type):
-        return column.view(f"int{column.type.bit_width}").to_numpy().astype(np.int64, copy=False)
-    if not pa.types.is_integer(column.type):
-        raise StoreError(f"{name!r}: time must be a time or a whole number; got {column.type}")
-    try:
-        return column.cast(pa.int64()).to_numpy()
-    except pa.ArrowInvalid as error:
-        raise StoreError(f"{name!r}: time must be less than 2**63 ({error})") from error
+    # Arrow's own ways to NumPy take three times as long, a tenth of a small update
+    found = np.frombuffer(column.buffers()[1], dtype, len(column), column.offset * dtype.itemsize)
+    if dtype.kind == "u" and found.max() >= 2**63:
+        raise StoreError(f"{name!r}: time must be less than 2**63; got {found.max()}")
+    return found.astype(np.int64, copy=False)
 
 
-def lateness(name, batch, newest):
-    """How many rows go back in time, where the table had seen `newest`; and the latest time that it has seen then."""
-    found = times(name, batch)
-    if len(found) == 0:
-        return 0, newest
-    seen = np.maximum.accumulate(np.append(found[0] if newest is None else newest, found))
+def lateness(name, batch, known):
+    """How many rows go back in time, and the latest time that the table has seen with them."""
+    if known.clock is None or len(batch) == 0:
+        return 0, known.newest
+    found = times(name, batch, known.clock)
+    before = int(found[0]) if known.newest is None else known.newest
+    if before <= found[0] and not np.count_nonzero(found[1:] < found[:-1]):  # as nearly always
+        return 0, int(found[-1])
+    seen = np.maximum.accumulate(np.append(before, found))
     return int(np.count_nonzero(found < seen[:-1])), int(seen[-1])
 
 

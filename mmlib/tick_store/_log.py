@@ -1,6 +1,6 @@
 """The log: SQLite in WAL mode. One transaction is one update, one row, with one sequence number and all its tables.
 
-updates(seq, source, number, heads, crc, payload)    (source, number) once; heads is a JSON list with a `Head` a table,
+updates(seq, source, number, heads, crc, payload)    (source, number) once; heads is a JSON list of a `head` a table,
     payload their Arrow IPC streams one after the other, never pickle
 tables(name, schema, crc)    the form of each table, from its first batch
 days(date, last, files, crc)    the last update of a closed day; a JSON list of [name, sha256] of its files, null until
@@ -15,7 +15,7 @@ import json
 import sqlite3
 import zlib
 from contextlib import closing, contextmanager
-from typing import NamedTuple
+from functools import lru_cache
 
 FILE = "log.sqlite"
 TABLES = """
@@ -26,21 +26,10 @@ create table if not exists tables(name text primary key, schema blob not null, c
 create table if not exists days(date text primary key, last integer not null, files text, crc integer not null);
 """
 NAMES = {"updates", "tables", "days"}
-PAGES = 4000  # of 4 kB that lie beside the log until they are copied into it: many at a time cost less each
 
 
 class StoreError(ValueError):
     """A store that cannot do what is asked, or holds what it should not; the message names the place."""
-
-
-class Head(NamedTuple):
-    """What the log knows of a batch: bytes of its stream, rows, those that went back in time, latest time so far."""
-
-    name: str
-    size: int
-    rows: int
-    late: int
-    newest: int | None
 
 
 def connect(path, *, read_only, durable):
@@ -57,7 +46,6 @@ def connect(path, *, read_only, durable):
         else:
             log.execute("pragma journal_mode=wal")
             log.execute(f"pragma synchronous={'full' if durable else 'normal'}")
-            log.execute(f"pragma wal_autocheckpoint={PAGES}")
             log.executescript(TABLES)
         return log
 
@@ -99,22 +87,26 @@ def reading(log, path):
             log.execute("rollback")
 
 
-def checksum(*values):
-    """CRC-32 of a row, whose large values are bytes."""
-    crc = zlib.crc32(repr([value for value in values if not isinstance(value, bytes)]).encode())
-    for value in values:
-        if isinstance(value, bytes):
-            crc = zlib.crc32(value, crc)
-    return crc
+_quoted = lru_cache(json.dumps)
+
+
+def head(name, size, rows, late, newest):
+    """What the log says of a table of an update: bytes of its stream, rows, those that went back, latest time so far."""
+    return f"[{_quoted(name)}, {size}, {rows}, {late}, {'null' if newest is None else newest}]"
+
+
+def checksum(*values, payload=b""):
+    """CRC-32 of a row."""
+    return zlib.crc32(payload, zlib.crc32(repr(values).encode()))
 
 
 def append(log, seq, source, number, heads, payload):
     """Write an update."""
     most = log.getlimit(sqlite3.SQLITE_LIMIT_LENGTH)
-    heads = json.dumps(heads)
+    heads = f"[{', '.join(heads)}]"
     if len(payload) + len(heads) + 1000 > most:  # a row has its numbers and a source's name as well
         raise StoreError(f"an update must have less than {most:,} bytes; this one has {len(payload):,}")
-    row = (seq, source, number, heads, checksum(seq, source, number, heads, payload), payload)
+    row = (seq, source, number, heads, checksum(seq, source, number, heads, payload=payload), payload)
     log.execute("insert into updates values (?, ?, ?, ?, ?, ?)", row)
 
 
@@ -157,6 +149,6 @@ def updates(log, path, after):
             after += 1
             if seq != after:
                 raise StoreError(f"{path}: update {after} is missing")
-            if crc != checksum(seq, source, number, heads, payload):
+            if crc != checksum(seq, source, number, heads, payload=payload):
                 raise StoreError(f"{path}: update {seq}: the checksum is wrong")
             yield seq, source, number, split(heads, payload)

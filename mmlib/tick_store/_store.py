@@ -46,6 +46,7 @@ class Store:
             raise
         self._process = os.getpid()
         self._known: dict[str, _forms.Known] = {}  # of what this writer has published
+        self._last: int | None = None  # its last update, if that went well
         self._today: dict[str, list] = {}
         self._seq = self._closed = 0
         self._verified: set[tuple[Path, str]] = set()
@@ -91,20 +92,22 @@ class Store:
         if not isinstance(tables, dict) or not tables:
             raise StoreError(f"tables must be a dict of at least one table by name; got {tables!r}")
         batches = {name: _forms.arrow(name, table, self._known.get(name)) for name, table in tables.items()}
+        last, self._last = self._last, None
         with _log.transaction(self._log, self.path):
             if source is not None and self._sent(source, number, batches):
                 return None
-            seq = self._last_seq() + 1
+            seq = (self._last_seq() if last is None else last) + 1
             known, heads, streams = {}, [], []
             for name, batch in batches.items():
                 known[name] = self._admit(name, batch)
-                late, newest = _forms.lateness(name, batch, known[name].newest)
+                late, newest = _forms.lateness(name, batch, known[name])
                 known[name] = known[name]._replace(newest=newest)
                 stream = _forms.dump(batch, known[name].form)
-                heads.append(_log.Head(name, len(stream), batch.num_rows, late, newest))
+                heads.append(_log.head(name, len(stream), batch.num_rows, late, newest))
                 streams.append(stream)
             _log.append(self._log, seq, source, number, heads, b"".join(streams))
         self._known.update(known)
+        self._last = seq
         return seq
 
     def last(self, source: str) -> int | None:
@@ -276,7 +279,7 @@ class Store:
         known = self._known.get(name) or self._looked_up(name)
         if known is None:
             _forms.check_kept(name, batch.schema)
-            known = _forms.known(batch.schema)
+            known = _forms.known(name, batch.schema)
             _log.write(self._log, "tables", name, known.form)
         elif not batch.schema.equals(known.schema):
             raise StoreError(
@@ -293,7 +296,7 @@ class Store:
                        where json_extract(value, '$[0]') = ? order by seq desc limit 1""",
                     name,
                 )
-                return _forms.known(_forms.schema(form), form, newest[0][0])
+                return _forms.known(name, _forms.schema(form), form, newest[0][0])
             if other.encode().lower() == name.encode().lower():  # DuckDB folds the letters of ASCII
                 raise StoreError(f"{name!r}: SQL does not keep it apart from {other!r}; another name must be chosen")
         return None
