@@ -14,7 +14,7 @@ transaction changes costs a tenth of it.
 import json
 import sqlite3
 import zlib
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from functools import lru_cache
 
 FILE = "log.sqlite"
@@ -34,11 +34,11 @@ class StoreError(ValueError):
 
 def connect(path, *, read_only, durable):
     """A connection to the log of a folder, whose transactions are begun by hand."""
-    with naming(path):  # absolute, since SQLite may take a name that begins with file: as a URI
+    with naming(path), ExitStack() as opened:  # absolute, since SQLite may take a name that begins with file: as a URI
         log = sqlite3.connect(path.absolute(), isolation_level=None, check_same_thread=False, timeout=10)
+        opened.enter_context(closing(log))
         strange = {name for (name,) in log.execute("select name from sqlite_master where type = 'table'")} - NAMES
         if strange:
-            log.close()
             raise StoreError(f"{path}: not a tick store, it has tables of its own: {', '.join(sorted(strange))}")
         if read_only:
             log.execute("pragma query_only=1")
@@ -47,6 +47,7 @@ def connect(path, *, read_only, durable):
             log.execute("pragma journal_mode=wal")
             log.execute(f"pragma synchronous={'full' if durable else 'normal'}")
             log.executescript(TABLES)
+        opened.pop_all()  # nothing went wrong: it stays open
         return log
 
 
@@ -91,7 +92,7 @@ _quoted = lru_cache(json.dumps)
 
 
 def head(name, size, rows, late, newest):
-    """What the log says of a table of an update: bytes of its stream, rows, those that went back, latest time so far."""
+    """What the log says of a table of an update: bytes of its stream, rows, rows that went back, latest time so far."""
     return f"[{_quoted(name)}, {size}, {rows}, {late}, {'null' if newest is None else newest}]"
 
 

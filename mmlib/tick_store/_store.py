@@ -320,7 +320,7 @@ def _only_writer(folder):
     lock = sqlite3.connect((folder / LOCK).absolute(), isolation_level=None, check_same_thread=False, timeout=0)
     try:
         lock.execute("begin exclusive")
-    except sqlite3.OperationalError as error:
+    except sqlite3.DatabaseError as error:
         lock.close()
         if "locked" not in str(error):
             raise StoreError(f"{folder / LOCK}: {error}") from error

@@ -1,5 +1,6 @@
 """What else may happen to a store: a disk full or flipping bits, kills in the evening, clocks, folders of others."""
 
+import contextlib
 import os
 import random
 import shutil
@@ -160,7 +161,7 @@ def test_an_update_without_rows_is_an_update(tmp_path):
 
 def test_anothers_database_is_left_as_it_is(tmp_path):
     (tmp_path / "s").mkdir()
-    with sqlite3.connect(tmp_path / "s" / "log.sqlite") as other:
+    with contextlib.closing(sqlite3.connect(tmp_path / "s" / "log.sqlite")) as other:
         other.execute("create table songs(title)")
     before = (tmp_path / "s" / "log.sqlite").read_bytes()
     for read_only in (False, True):
@@ -172,7 +173,7 @@ def test_anothers_database_is_left_as_it_is(tmp_path):
 def test_a_log_of_another_form_is_refused_and_left_as_it_is(tmp_path):
     """As stores were before the first release: an update was a row in one table, its batches rows in another."""
     (tmp_path / "s").mkdir()
-    with sqlite3.connect(tmp_path / "s" / "log.sqlite") as other:
+    with contextlib.closing(sqlite3.connect(tmp_path / "s" / "log.sqlite")) as other:
         other.execute("create table updates(seq integer primary key, source text, number integer)")
         other.execute("create table batches(seq integer, name text, payload blob)")
     before = (tmp_path / "s" / "log.sqlite").read_bytes()
@@ -206,7 +207,7 @@ def test_no_value_of_the_log_changes_unseen(tmp_path, change):
         store.end_of_day("2026-01-02")
         for n in range(3, 6):
             store.publish({"t": numbered(n)}, source="f", number=n)
-    with sqlite3.connect(tmp_path / "s" / "log.sqlite") as log:
+    with contextlib.closing(sqlite3.connect(tmp_path / "s" / "log.sqlite", isolation_level=None)) as log:
         assert log.execute(change).rowcount > 0
     with tick_store.open(tmp_path / "s", read_only=True) as reader, pytest.raises(StoreError, match=r"s/log\.sqlite: "):
         reader.snapshot()
