@@ -63,29 +63,31 @@ def naming(path):
         raise StoreError(f"{path}: not a readable log ({error})") from error
 
 
-@contextmanager
 def transaction(log, path):
     """All of the block, or nothing."""
+    return _block(log, path, "begin immediate", "commit")
+
+
+def reading(log, path):
+    """All reads of the block are of one and the same state of the log, whatever is written meanwhile."""
+    return _block(log, path, "begin", "rollback")
+
+
+@contextmanager
+def _block(log, path, begin, end):
     with naming(path):
-        log.execute("begin immediate")
+        if log.in_transaction:  # left by a Ctrl-C that came between a block's beginning and what ends it
+            log.execute("rollback")
         try:
+            log.execute(begin)
             yield
-            log.execute("commit")
+            log.execute(end)
+        except GeneratorExit:  # such a block is forgotten at any time, perhaps within another, which is not its to end
+            raise
         except BaseException:
             if log.in_transaction:
                 log.execute("rollback")
             raise
-
-
-@contextmanager
-def reading(log, path):
-    """All reads of the block are of one and the same state of the log, whatever is written meanwhile."""
-    with naming(path):
-        log.execute("begin")
-        try:
-            yield
-        finally:
-            log.execute("rollback")
 
 
 _quoted = lru_cache(json.dumps)
@@ -97,7 +99,8 @@ def head(name, size, rows, late, newest):
 
 
 def checksum(*values, payload=b""):
-    """CRC-32 of a row."""
+    """CRC-32 of a row; text of a kind of its own (NumPy's, an enum's) is the text that SQLite makes of it."""
+    values = tuple(str.__str__(value) if isinstance(value, str) else value for value in values)
     return zlib.crc32(payload, zlib.crc32(repr(values).encode()))
 
 

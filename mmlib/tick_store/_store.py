@@ -3,6 +3,7 @@
 import json
 import os
 import sqlite3
+import threading
 from datetime import date as calendar_date
 from pathlib import Path
 
@@ -16,10 +17,11 @@ from mmlib.tick_store._log import StoreError
 from mmlib.tick_store._readers import Follower, Snapshot
 
 LOCK = "writer.lock"
+LAST = "select coalesce(max(seq), 0) from updates"
 
 
 class Store:
-    """A store in a folder, as `mmlib.tick_store.open` gives it; for one thread at a time."""
+    """A store in a folder, as `mmlib.tick_store.open` gives it; its threads take turns."""
 
     def __init__(self, url: str | Path, *, read_only: bool, durable: bool) -> None:
         optional.load("pyarrow", "loan", "the tick store")
@@ -45,6 +47,7 @@ class Store:
                 self._writer.close()
             raise
         self._process = os.getpid()
+        self._turn = threading.RLock()
         self._known: dict[str, _forms.Known] = {}  # of what this writer has published
         self._last: int | None = None  # its last update, if that went well
         self._today: dict[str, list] = {}
@@ -92,14 +95,19 @@ class Store:
         if not isinstance(tables, dict) or not tables:
             raise StoreError(f"tables must be a dict of at least one table by name; got {tables!r}")
         batches = {name: _forms.arrow(name, table, self._known.get(name)) for name, table in tables.items()}
-        last, self._last = self._last, None
+        with self._turn:
+            return self._append(source, number, batches)
+
+    def _append(self, source, number, batches):
+        last, self._last = self._last, None  # nothing is known if a Ctrl-C comes after the commit
+        before = {name: self._known.pop(name, None) for name in batches}
         with _log.transaction(self._log, self.path):
             if source is not None and self._sent(source, number, batches):
                 return None
             seq = (self._last_seq() if last is None else last) + 1
             known, heads, streams = {}, [], []
             for name, batch in batches.items():
-                known[name] = self._admit(name, batch)
+                known[name] = self._admit(name, batch, before[name])
                 late, newest = _forms.lateness(name, batch, known[name])
                 known[name] = known[name]._replace(newest=newest)
                 stream = _forms.dump(batch, known[name].form)
@@ -113,11 +121,11 @@ class Store:
     def last(self, source: str) -> int | None:
         """The highest number that `source` has sent, None if it has sent nothing."""
         _forms.check_name("source", source)
-        return self._rows("select max(number) from updates where source = ?", source)[0][0]
+        return self._asked("select max(number) from updates where source = ?", source)[0][0]
 
     def gaps(self) -> list[tuple[str, int, int]]:
         """What is missing between the lowest and the highest number of each source: (source, first, last), in order."""
-        return self._rows(
+        return self._asked(
             """select source, before + 1, number - 1 from
                (select source, number, lag(number) over (partition by source order by number) as before from updates
                 where source is not null) where number > before + 1 order by source, number"""
@@ -125,7 +133,7 @@ class Store:
 
     def late(self) -> pd.DataFrame:
         """Batches with rows whose ``time`` lies before one that the table had seen: seq, name, rows."""
-        rows = self._rows(
+        rows = self._asked(
             """select seq, json_extract(value, '$[0]') as name, json_extract(value, '$[3]') as late
                from updates, json_each(heads) where late > 0 order by seq, name"""
         )
@@ -147,8 +155,9 @@ class Store:
             If `since` has not been reached yet; while following, if the log is damaged.
         """
         since = integer("since", since, least=0, meaning="sequence number after which to go on")
-        if since > self._last_seq():
-            raise StoreError(f"{self.path}: since must be <= {self._last_seq()}, the last update; got {since}")
+        last = self._asked(LAST)[0][0]
+        if since > last:
+            raise StoreError(f"{self.path}: since must be <= {last}, the last update; got {since}")
         if timeout is not None:
             timeout = nonnegative("timeout", timeout, "seconds without an update")
         return Follower(self.path, since, timeout)
@@ -161,7 +170,7 @@ class Store:
         StoreError
             If the log or a file of the history is damaged.
         """
-        with _log.reading(self._log, self.path):
+        with self._turn, _log.reading(self._log, self.path):
             days = _log.rows(self._log, self.path, "days")
             closed = max((last for _, last, files in days if files), default=0)
             if closed > self._closed:
@@ -204,11 +213,15 @@ class Store:
         """
         self._may_write()
         try:
-            known = calendar_date.fromisoformat(date).isoformat() == date
+            day = calendar_date.fromisoformat(date).isoformat()
         except (TypeError, ValueError):
-            known = False
-        if not known:
+            day = None
+        if day is None or day != date:
             raise StoreError(f"date must be a day YYYY-MM-DD; got {date!r}")
+        with self._turn:
+            return self._end(day)
+
+    def _end(self, date):
         with _log.transaction(self._log, self.path):
             days = {day: (last, files) for day, last, files in _log.rows(self._log, self.path, "days")}
             unfinished = [day for day, (_, files) in days.items() if files is None and day != date]
@@ -274,9 +287,9 @@ class Store:
             )
         return True
 
-    def _admit(self, name, batch):
+    def _admit(self, name, batch, before):
         """What is known of the table that this is a batch of; a new table's form is written down."""
-        known = self._known.get(name) or self._looked_up(name)
+        known = before or self._looked_up(name)
         if known is None:
             _forms.check_kept(name, batch.schema)
             known = _forms.known(name, batch.schema)
@@ -302,7 +315,12 @@ class Store:
         return None
 
     def _last_seq(self):
-        return self._rows("select coalesce(max(seq), 0) from updates")[0][0]
+        return self._rows(LAST)[0][0]
+
+    def _asked(self, query, *values):
+        """The answer to a question from outside, never of an update that was broken off (Ctrl-C)."""
+        with self._turn, _log.reading(self._log, self.path):
+            return self._rows(query, *values)
 
     def _rows(self, query, *values):
         with _log.naming(self.path):

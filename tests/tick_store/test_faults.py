@@ -1,6 +1,9 @@
 """What else may happen to a store: a disk full or flipping bits, kills in the evening, clocks, folders of others."""
 
+import concurrent.futures
 import contextlib
+import enum
+import itertools
 import os
 import random
 import shutil
@@ -13,6 +16,7 @@ import time
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from mmlib import tick_store
@@ -239,6 +243,104 @@ def test_nothing_is_known_of_a_table_whose_first_update_was_refused(tmp_path):
         store.publish({"t": pd.DataFrame(form).astype({"x": float})[1:].reset_index(drop=True)})
         store.publish({"t": pd.DataFrame({"time": pd.to_datetime([6], unit="s"), "x": [0.0]})})
         assert store.late().to_dict("list") == {"seq": [1, 2, 4], "name": ["t"] * 3, "rows": [1, 1, 1]}
+
+
+class Sym(enum.StrEnum):
+    A = "a"
+
+
+class Mixed(str, enum.Enum):
+    A = "a"
+    DAY = "2026-01-02"
+
+
+@pytest.mark.parametrize("text", [np.str_("a"), Sym.A, Mixed.A])
+def test_a_text_of_another_kind_is_its_text(tmp_path, text):
+    """NumPy's and enums' text as table, source and day: what SQLite makes of it is what the checksum is of."""
+    with tick_store.open(tmp_path / "s") as store:
+        assert store.publish({text: numbered(0)}, source=text, number=0) == 1
+        files = store.end_of_day(Mixed.DAY if text is Mixed.A else np.str_("2026-01-02"))
+        assert files == [tmp_path / "s" / "history" / "a" / "date=2026-01-02" / "part.parquet"]
+        assert store.publish({text: numbered(1)}, source="a", number=1) == 2
+    with tick_store.open(tmp_path / "s") as store:
+        assert store.publish({"a": numbered(1)}, source=text, number=1) is None and store.last(text) == 1
+        assert store.snapshot().rows("a")["n"].tolist() == [0] * 5 + [1] * 5
+
+
+def interrupted(action, moment):
+    """Whether a Ctrl-C came at the given one of the moments of an action, and the exception, which a notebook keeps.
+
+    A moment is the beginning of a line, or the end of a function, of the store or of what runs its blocks.
+    """
+    moments = itertools.count()
+
+    def trace(frame, event, _):
+        ours = "tick_store" in frame.f_code.co_filename or frame.f_code.co_filename == contextlib.__file__
+        if ours and event in ("line", "return") and next(moments) == moment:
+            sys.settrace(None)
+            raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        action()
+    except KeyboardInterrupt as error:
+        return error
+    finally:
+        sys.settrace(before)
+    return None
+
+
+def timed(*times):
+    return pa.table({"time": times})
+
+
+@pytest.mark.parametrize("every", [23, pytest.param(1, marks=pytest.mark.deep)])
+@pytest.mark.parametrize("verb", ["publish", "again", "snapshot", "end_of_day"])
+def test_a_ctrl_c_at_any_moment_leaves_what_the_log_says(tmp_path, verb, every):
+    """It may hit twice in a second; a feed then asks `last`, sends again, and goes on."""
+    verbs = {
+        "publish": lambda store: store.publish({"t": timed(8), "u": timed(5, 4)}, source="f", number=1),
+        "again": lambda store: store.publish({"t": timed(1)}, source="f", number=0),
+        "snapshot": lambda store: store.snapshot(),
+        "end_of_day": lambda store: store.end_of_day("2026-01-02"),
+    }
+    kept = []
+    for moment in itertools.count(every % 7, every):
+        folder = tmp_path / str(moment)
+        with tick_store.open(folder, durable=False) as store:
+            store.publish({"t": timed(1)}, source="f", number=0)
+            error = interrupted(lambda store=store: verbs[verb](store), moment)
+            kept.append(error)
+            with tick_store.open(folder, read_only=True) as reader:
+                assert store.last("f") == reader.last("f")
+                assert store.snapshot().seq == reader.snapshot().seq
+            for send in (verbs[verb], verbs["publish"]):
+                send(store)
+            store.publish({"t": timed(7, 9)}, source="f", number=2)
+            assert store.late().to_dict("list") == {"seq": [2, 3], "name": ["u", "t"], "rows": [1, 1]}
+            assert store.snapshot().rows("t")["time"].tolist() == [1, 8, 7, 9]
+            assert [update.number for update in store.follow(timeout=0)] == [0, 1, 2]
+        if error is None:
+            break
+    assert moment > 100
+
+
+def test_threads_take_turns(tmp_path):
+    """Each publishes, reads and asks: no update is lost, doubled or broken off by another thread's."""
+    with tick_store.open(tmp_path / "s", durable=False) as store:
+
+        def feed(source):
+            for n in range(50):
+                store.publish({"t": numbered(n, 1), source: numbered(n, 1)}, source=source, number=n)
+                assert store.last(source) == n
+                assert len(store.snapshot().table(source)) == n + 1
+
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            list(pool.map(feed, "abcd"))
+        assert [update.seq for update in store.follow(timeout=0)] == list(range(1, 201))
+        assert sorted(store.snapshot().table("t")["n"]) == sorted(list(range(50)) * 4)
 
 
 def test_rows_are_those_of_the_closed_days_and_of_today_in_order(tmp_path):
