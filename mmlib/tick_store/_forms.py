@@ -36,7 +36,7 @@ class Known(NamedTuple):
 def known(name, schema, form=None, newest=None):
     """What is known of a table of this schema; StoreError if its ``time`` is neither a time nor a whole number."""
     form = schema.serialize().to_pybytes() if form is None else form
-    return Known(schema, form, not any(map(_may_have_nanoseconds, schema)), _clock(name, schema), newest)
+    return Known(schema, form, not any(map(_has_limits, schema)), _clock(name, schema), newest)
 
 
 def _clock(name, schema):
@@ -71,22 +71,50 @@ def arrow(name, table, known=None):
 
 def _checked(name, table):
     check_name("a table's name", name)
-    table = _cast(table)
+    table = _cast(name, table)
     lowered = [column.lower() for column in table.column_names]
     if len(set(lowered)) < len(lowered) or OWN in lowered or not lowered:
         raise StoreError(
             f"{name!r}: columns must differ in more than case, and {OWN!r} is the store's; got {table.column_names}"
         )
-    for column in filter(_may_have_nanoseconds, table.schema):
-        if not _whole_microseconds(table.column(column.name)):
-            raise StoreError(f"{name!r}, column {column.name!r}: a time of day cannot keep nanoseconds")
+    for field in filter(_has_limits, table.schema):
+        if not _comes_back(table.column(field.name)):
+            raise StoreError(
+                f"{name!r}, column {field.name!r}: {field.type} with a value that cannot be kept: {LIMITS}"
+            )
     return table
 
 
-def _may_have_nanoseconds(field):
+LIMITS = "a time of day must be whole microseconds of one day, a day whole and of the years 1 to 9999, seconds < 2**53"
+DAY = {unit: 86_400 * 10**digits for unit, digits in {"s": 0, "ms": 3, "us": 6, "ns": 9}.items()}
+
+
+def _has_limits(field):
+    """Whether Parquet or pandas cannot give back some values of this type."""
     import pyarrow as pa
 
-    return field.type == pa.time64("ns")
+    kind = field.type
+    return pa.types.is_time(kind) or pa.types.is_date(kind) or (pa.types.is_timestamp(kind) and kind.unit == "s")
+
+
+def _comes_back(column):
+    """Whether every value of a column that `_has_limits` is within them."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind = column.type
+    ends = [end for end in pc.min_max(column).values() if end.is_valid]
+    if pa.types.is_timestamp(kind):
+        return all(abs(end.value) < 2**53 for end in ends)
+    if pa.types.is_time(kind) and any(not 0 <= end.value < DAY[kind.unit] for end in ends):
+        return False
+    try:
+        for end in ends:
+            end.as_py()  # a day of Python, as pandas has it
+        short = {pa.time64("ns"): pa.time64("us"), pa.date64(): pa.date32()}.get(kind, kind)
+        return column.cast(short).cast(kind).equals(column)
+    except (pa.ArrowException, ValueError, OverflowError):
+        return False
 
 
 def batch(name, table):
@@ -99,15 +127,6 @@ def batch(name, table):
     if len(found) > 1:
         raise StoreError(f"{name!r}: text of more than 2 GB must be sent in several updates")
     return found[0] if found else pa.RecordBatch.from_pylist([], table.schema)
-
-
-def _whole_microseconds(column):
-    import pyarrow as pa
-
-    try:
-        return column.cast(pa.time64("us")) is not None
-    except pa.ArrowInvalid:
-        return False
 
 
 def check_kept(name, form):
@@ -123,7 +142,7 @@ def check_kept(name, form):
             out = pa.BufferOutputStream()
             pq.write_table(row.sort_by(field.name) if field.name == "sym" else row.take([0]), out)
             pq.read_table(pa.BufferReader(out.getvalue())).cast(row.schema)
-        except (pa.ArrowException, TypeError) as error:
+        except (pa.ArrowException, TypeError, OSError) as error:
             raise StoreError(f"{name!r}, column {field.name!r}: {field.type} cannot be kept ({error})") from error
 
 
@@ -151,7 +170,7 @@ def same(table, other):
 
 def plain(name, table):
     """The table as Arrow, its text and categories as text."""
-    return _cast(_tabled(name, table))
+    return _cast(name, _tabled(name, table))
 
 
 def _tabled(name, table):
@@ -168,7 +187,7 @@ def _tabled(name, table):
         except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
             raise StoreError(f"{name!r}: cannot be kept as it is ({error})") from error
     elif hasattr(table, "to_arrow"):
-        table = table.to_arrow()
+        table = _of_polars(name, table)
     elif isinstance(table, pa.RecordBatch):
         table = pa.Table.from_batches([table])
     if not isinstance(table, pa.Table):
@@ -176,13 +195,27 @@ def _tabled(name, table):
     return table.replace_schema_metadata(None)
 
 
-def _cast(table):
+def _of_polars(name, table):
+    """The table as Arrow; StoreError also where Polars would give addresses in memory for objects of Python."""
+    try:
+        if any(str(kind) == "Object" for kind in getattr(table, "dtypes", ())):
+            raise TypeError("objects of Python")
+        return table.to_arrow()
+    except Exception as error:  # of any kind, for any kind of table
+        raise StoreError(f"{name!r}: cannot be kept as it is ({error})") from error
+
+
+def _cast(name, table):
     import pyarrow as pa
 
     kinds = [_plain(kind) for kind in table.schema.types]
-    columns = [
-        column if column.type == kind else column.cast(kind) for column, kind in zip(table.columns, kinds, strict=True)
-    ]
+    try:
+        columns = [
+            column if column.type == kind else column.cast(kind)
+            for column, kind in zip(table.columns, kinds, strict=True)
+        ]
+    except pa.ArrowException as error:
+        raise StoreError(f"{name!r}: cannot be kept as it is ({error})") from error
     return pa.Table.from_arrays(columns, names=table.column_names)
 
 

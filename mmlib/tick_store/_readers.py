@@ -125,18 +125,21 @@ class Snapshot:
         """
         duckdb: Any = optional.load("duckdb", "loan", "questions to a snapshot")
         with duckdb.connect(":memory:") as database:
-            for name in self.names:
-                database.register(name, self._arrow(name))
-            database.execute("create schema history")
-            for name in {name for _, name, _ in self._files}:
-                own = [(date, file) for date, other, file in self._files if other == name]
-                database.register(f"\1{name}", _forms.dataset(own))  # no table has such a name
-                quoted = name.replace('"', '""')
-                database.execute(f'create view history."{quoted}" as select * from "\1{quoted}"')
             try:
+                self._register(database)
                 return database.execute(query, parameters or []).df()
             except duckdb.Error as error:
                 raise StoreError(f"query: {error}") from error
+
+    def _register(self, database):
+        for name in self.names:
+            database.register(name, self._arrow(name))
+        database.execute("create schema history")
+        for name in {name for _, name, _ in self._files}:
+            own = [(date, file) for date, other, file in self._files if other == name]
+            database.register(f"\1{name}", _forms.dataset(own))  # no table has such a name
+            quoted = name.replace('"', '""')
+            database.execute(f'create view history."{quoted}" as select * from "\1{quoted}"')
 
     def _chunks(self, name):
         if name not in self._tables:

@@ -249,7 +249,7 @@ class Sym(enum.StrEnum):
     A = "a"
 
 
-class Mixed(str, enum.Enum):
+class Mixed(str, enum.Enum):  # noqa: UP042 - as they were written before Python 3.11
     A = "a"
     DAY = "2026-01-02"
 
