@@ -357,10 +357,10 @@ app()
 
 
 ABOUT_THE_KERNEL = """\
-import sys
+import gc, sys
 import beside
 loaded = "debugpy" in sys.modules
-chapter.results(debugger=loaded, beside=beside.VALUE)
+chapter.results(debugger=loaded, beside=beside.VALUE, collects=gc.isenabled())
 """
 
 
@@ -375,7 +375,7 @@ def test_a_kernel_has_the_folder_it_runs_in_and_no_debugger(book):
     path.write_text(json.dumps(source))
     outcome = mmlib("run", "tiny")
     assert (outcome.exit_code, outcome.stderr) == (0, "")
-    assert results("tiny.ipynb") == {"debugger": False, "beside": 7}
+    assert results("tiny.ipynb") == {"debugger": False, "beside": 7, "collects": True}
 
 
 def test_a_run_of_a_run_has_the_new_values_alone(book):
@@ -516,7 +516,8 @@ def test_a_path_with_braces_and_spaces_is_a_path(tmp_path, monkeypatch):
 @pytest.mark.parametrize("module", ["mmlib", "mmlib.cli"])
 def test_the_import_is_light(module):
     """In a fresh interpreter, since this one has loaded everything."""
-    heavy = {"numba", "scipy", "pandas", "matplotlib", "ortools", "duckdb", "pulp", "nbformat", "papermill", "IPython"}
+    heavy = {"numpy", "numba", "scipy", "pandas", "matplotlib", "ortools", "duckdb", "pulp", "nbformat", "papermill"}
+    heavy |= {"IPython", "pydantic", "urllib.request"}
     code = f"import sys, {module}; print([name for name in {sorted(heavy)} if name in sys.modules])"
     assert (
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120).stdout
