@@ -378,6 +378,16 @@ def test_a_kernel_has_the_folder_it_runs_in_and_no_debugger(book):
     assert results("tiny.ipynb") == {"debugger": False, "beside": 7, "collects": True}
 
 
+def test_what_a_cell_prints_is_one_output_however_long_it_takes(book):
+    """Each message of the kernel would else be one, and two runs of a chapter differ."""
+    path = book / "making" / "tiny.ipynb"
+    source = json.loads(path.read_text())
+    source["cells"][-1]["source"] = "print('first', flush=True)\nprint('second', flush=True)"
+    path.write_text(json.dumps(source))
+    assert mmlib("run", "tiny").exit_code == 0
+    assert [o.text for o in nbformat.read("tiny.ipynb", 4).cells[-1].outputs] == ["first\nsecond\n"]
+
+
 def test_a_run_of_a_run_has_the_new_values_alone(book):
     """As papermill does: the cell of values is replaced, and the executed notebook can be run again by either."""
     assert mmlib("run", "tiny", "-p", "gamma", "2", "-p", "steps", "7").exit_code == 0

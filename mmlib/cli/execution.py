@@ -150,6 +150,7 @@ def _client(node: Any, kernel: str) -> Any:
         kernel_name=kernel,
         kernel_manager_class=Manager,
         timeout=None,
+        coalesce_streams=True,  # or what is printed is cut into outputs by the clock
         extra_arguments=["--log-level=CRITICAL", "--HistoryManager.hist_file=:memory:"],
         log=_silent(),
     )
