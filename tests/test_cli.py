@@ -5,6 +5,7 @@ Runs use a real kernel. Chapters of the book themselves are run in tests/noteboo
 
 import importlib
 import json
+import math
 import os
 import re
 import resource
@@ -26,6 +27,7 @@ from mmlib import chapter, cli
 from mmlib.cli import execution
 from mmlib.cli import run as running
 
+INF = float("inf")
 PARAMETERS = """\
 gamma = 0.1  # risk aversion, 1/currency, > 0
 steps = 5  # time steps, 1 … 100
@@ -412,6 +414,24 @@ def test_the_profile_lists_cells_the_slowest_first(book):
     ((slept, first),) = [(float(seconds), first) for seconds, number, first in rows if number == "3"]
     assert slept >= 1 and first == "import time"
     assert outcome.stdout.splitlines()[-1] == "written: tiny.ipynb"
+
+
+def test_the_slowest_cells_are_five_of_those_that_have_both_times():
+    cells = [nbformat.v4.new_code_cell(f"# cell {n}", execution_count=n) for n in range(1, 9)]
+    for cell in cells[:7]:
+        begun, done = (f"2026-01-02T03:04:{seconds:02}.000000Z" for seconds in (10, 10 + cell.execution_count))
+        cell.metadata["execution"] = {"iopub.status.busy": begun, "iopub.status.idle": done}
+    del cells[6].metadata["execution"]["iopub.status.idle"]
+    found = execution.slowest(nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("text"), *cells]))
+    assert found == [(float(n), n, f"# cell {n}") for n in (6, 5, 4, 3, 2)]
+
+
+@pytest.mark.parametrize("value", [0.1, -1e-300, INF, -INF, 3, True, "'\n\\", [], [0.5, -INF], ["a", 'b"']])
+def test_what_a_parameter_is_set_to_is_the_value(value):
+    """Of what Python writes without a literal, infinity and what is no number."""
+    found = eval(execution._literal(value))
+    assert (found, type(found)) == (value, type(value))
+    assert math.isnan(eval(execution._literal(float("nan"))))
 
 
 @pytest.fixture
