@@ -1,31 +1,31 @@
-"""The log: SQLite in WAL mode. One transaction is one update, with one sequence number and all its tables.
+"""The log: SQLite in WAL mode. One transaction is one update, one row, with one sequence number and all its tables.
 
-updates(seq, source, number, count)    count tables; (source, number) once
-batches(seq, name, rows, late, crc, payload)    an Arrow IPC stream, never pickle; rows that went back in time; with
-    rowid, since a large payload costs twice as much in a table that is its own index
-tables(name, schema, newest)    the form of each table, from its first batch; the latest time it has seen
-days(date, last, written)    the last update of a closed day; whether its history is complete
-files(date, name, rows, sha256)    the history's files
+updates(seq, source, number, heads, crc, payload)    (source, number) once; heads is a JSON list of a `head` a table,
+    payload their Arrow IPC streams one after the other, never pickle
+tables(name, schema, crc)    the form of each table, from its first batch
+days(date, last, files, crc)    the last update of a closed day; a JSON list of [name, sha256] of its files, null until
+    all are written
 
-crc is of sequence number, source, number, name and payload: a flipped bit in any of them is an error when it is read.
+crc is of all that stands beside it in the row: a flipped bit is an error when it is read. An update is a row of one
+table without an index of its own where it has no source, and nothing else is written with it: each further page that a
+transaction changes costs a tenth of it.
 """
 
+import json
 import sqlite3
 import zlib
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
+from functools import lru_cache
 
 FILE = "log.sqlite"
 TABLES = """
-create table if not exists updates(seq integer primary key, source text, number integer, count integer not null,
-    unique(source, number));
-create table if not exists batches(seq integer not null, name text not null, rows integer not null,
-    late integer not null, crc integer not null, payload blob not null, primary key(seq, name));
-create table if not exists tables(name text primary key, schema blob not null, newest integer);
-create table if not exists days(date text primary key, last integer not null, written integer not null);
-create table if not exists files(date text not null, name text not null, rows integer not null, sha256 text not null,
-    primary key(date, name));
+create table if not exists updates(seq integer primary key, source text, number integer, heads text not null,
+    crc integer not null, payload blob not null);
+create unique index if not exists numbers on updates(source, number) where source is not null;
+create table if not exists tables(name text primary key, schema blob not null, crc integer not null);
+create table if not exists days(date text primary key, last integer not null, files text, crc integer not null);
 """
-NAMES = {"updates", "batches", "tables", "days", "files"}
+NAMES = {"updates", "tables", "days"}
 
 
 class StoreError(ValueError):
@@ -34,19 +34,20 @@ class StoreError(ValueError):
 
 def connect(path, *, read_only, durable):
     """A connection to the log of a folder, whose transactions are begun by hand."""
-    with naming(path):  # absolute, since SQLite may take a name that begins with file: as a URI
+    with naming(path), ExitStack() as opened:  # absolute, since SQLite may take a name that begins with file: as a URI
         log = sqlite3.connect(path.absolute(), isolation_level=None, check_same_thread=False, timeout=10)
+        opened.enter_context(closing(log))
+        strange = {name for (name,) in log.execute("select name from sqlite_master where type = 'table'")} - NAMES
+        if strange:
+            raise StoreError(f"{path}: not a tick store, it has tables of its own: {', '.join(sorted(strange))}")
         if read_only:
             log.execute("pragma query_only=1")
             log.execute("select 1 from updates limit 1")
         else:
-            strange = {name for (name,) in log.execute("select name from sqlite_master where type = 'table'")} - NAMES
-            if strange:
-                log.close()
-                raise StoreError(f"{path}: not a tick store, it has tables of its own: {', '.join(sorted(strange))}")
             log.execute("pragma journal_mode=wal")
             log.execute(f"pragma synchronous={'full' if durable else 'normal'}")
             log.executescript(TABLES)
+        opened.pop_all()  # nothing went wrong: it stays open
         return log
 
 
@@ -87,30 +88,68 @@ def reading(log, path):
             log.execute("rollback")
 
 
-def checksum(seq, source, number, name, payload):
-    return zlib.crc32(payload, zlib.crc32(repr((seq, source, number, name)).encode()))
+_quoted = lru_cache(json.dumps)
 
 
-def updates(log, path, after, most=None):
-    """Updates after `after` in order: (seq, source, number, [(name, payload), …]).
+def head(name, size, rows, late, newest):
+    """What the log says of a table of an update: bytes of its stream, rows, rows that went back, latest time so far."""
+    return f"[{_quoted(name)}, {size}, {rows}, {late}, {'null' if newest is None else newest}]"
+
+
+def checksum(*values, payload=b""):
+    """CRC-32 of a row."""
+    return zlib.crc32(payload, zlib.crc32(repr(values).encode()))
+
+
+def append(log, seq, source, number, heads, payload):
+    """Write an update."""
+    most = log.getlimit(sqlite3.SQLITE_LIMIT_LENGTH)
+    heads = f"[{', '.join(heads)}]"
+    if len(payload) + len(heads) + 1000 > most:  # a row has its numbers and a source's name as well
+        raise StoreError(f"an update must have less than {most:,} bytes; this one has {len(payload):,}")
+    row = (seq, source, number, heads, checksum(seq, source, number, heads, payload=payload), payload)
+    log.execute("insert into updates values (?, ?, ?, ?, ?, ?)", row)
+
+
+def write(log, table, *values):
+    """Write a row of `tables` or `days`, in place of the one of its key."""
+    marks = ", ".join("?" * (len(values) + 1))
+    log.execute(f"insert or replace into {table} values ({marks})", (*values, checksum(*values)))
+
+
+def rows(log, path, table):
+    """All rows of the table `tables` or `days`, by their keys, without the checksum; StoreError where it is wrong."""
+    with naming(path):
+        found = log.execute(f"select * from {table} order by 1").fetchall()
+    for *values, crc in found:
+        if crc != checksum(*values):
+            raise StoreError(f"{path}: {table}, {values[0]!r}: the checksum is wrong")
+    return [values for *values, _ in found]
+
+
+def split(heads, payload):
+    """The streams of an update: (name, stream) in the order of `heads`, as they are in the log."""
+    start, found = 0, []
+    for name, size, *_ in json.loads(heads):
+        found.append((name, memoryview(payload)[start : start + size]))
+        start += size
+    return found
+
+
+def updates(log, path, after):
+    """Updates after `after` in order: (seq, source, number, [(name, stream), …]).
 
     Raises
     ------
     StoreError
-        If a sequence number or a batch is missing, or a checksum is wrong.
+        If a sequence number is missing, or a checksum is wrong.
     """
-    with naming(path):
-        heads = log.execute(
-            "select seq, source, number, count from updates where seq > ? order by seq limit ?",
-            (after, -1 if most is None else most),
-        ).fetchall()
-        for seq, source, number, count in heads:
-            batches = log.execute(
-                "select name, crc, payload from batches where seq = ? order by name", (seq,)
-            ).fetchall()
-            if len(batches) != count:
-                raise StoreError(f"{path}: update {seq} has {len(batches)} of its {count} tables")
-            for name, crc, payload in batches:
-                if crc != checksum(seq, source, number, name, payload):
-                    raise StoreError(f"{path}: update {seq}, table {name!r}: the checksum is wrong")
-            yield seq, source, number, [(name, payload) for name, _, payload in batches]
+    query = "select seq, source, number, heads, crc, payload from updates where seq > ? order by seq"
+    with naming(path), closing(log.execute(query, (after,))) as found:
+        for seq, source, number, heads, crc, payload in found:
+            after += 1
+            if seq != after:
+                raise StoreError(f"{path}: update {after} is missing")
+            if crc != checksum(seq, source, number, heads, payload=payload):
+                raise StoreError(f"{path}: update {seq}: the checksum is wrong")
+            yield seq, source, number, split(heads, payload)

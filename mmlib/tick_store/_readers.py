@@ -67,11 +67,11 @@ class Follower:
         begun = time.monotonic()
         while True:
             found, size = [], 0
-            for seq, source, number, batches in _log.updates(log, self._path, since, 1000):
-                tables = {name: _forms.pandas(_forms.load(payload)) for name, payload in batches}
+            for seq, source, number, streams in _log.updates(log, self._path, since):
+                tables = {name: _forms.pandas(_forms.load(stream)) for name, stream in streams}
                 found.append(Update(seq, source, number, tables))
-                size += sum(len(payload) for _, payload in batches)
-                if size > MOST:
+                size += sum(len(stream) for _, stream in streams)
+                if size > MOST or len(found) == 1000:
                     break
             if found or (self._timeout is not None and time.monotonic() - begun >= self._timeout):
                 return found
@@ -105,7 +105,7 @@ class Snapshot:
         schema, chunks = self._chunks(name)
         if self.seq is None:
             raise StoreError(f"{name!r} comes from kdb+, where an update has no number; ask for its table")
-        own = [(date, file) for date, other, file, _ in self._files if other == name]
+        own = [(date, file) for date, other, file in self._files if other == name]
         none = _forms.with_seq(schema.empty_table(), 0)
         # Parquet has no seconds: they come back as milliseconds
         past = [_forms.dataset(own).to_table(columns=none.column_names).cast(none.schema)] if own else []
@@ -128,8 +128,8 @@ class Snapshot:
             for name in self.names:
                 database.register(name, self._arrow(name))
             database.execute("create schema history")
-            for name in {name for _, name, _, _ in self._files}:
-                own = [(date, file) for date, other, file, _ in self._files if other == name]
+            for name in {name for _, name, _ in self._files}:
+                own = [(date, file) for date, other, file in self._files if other == name]
                 database.register(f"\1{name}", _forms.dataset(own))  # no table has such a name
                 quoted = name.replace('"', '""')
                 database.execute(f'create view history."{quoted}" as select * from "\1{quoted}"')

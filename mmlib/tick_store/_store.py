@@ -1,11 +1,11 @@
 """The embedded store: the log on disk, today in memory, closed days as Parquet."""
 
+import json
 import os
 import sqlite3
 from datetime import date as calendar_date
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from mmlib import optional
@@ -45,6 +45,8 @@ class Store:
                 self._writer.close()
             raise
         self._process = os.getpid()
+        self._known: dict[str, _forms.Known] = {}  # of what this writer has published
+        self._last: int | None = None  # its last update, if that went well
         self._today: dict[str, list] = {}
         self._seq = self._closed = 0
         self._verified: set[tuple[Path, str]] = set()
@@ -89,24 +91,28 @@ class Store:
             number = integer("number", number, least=0, meaning="a source's own number of an update")
         if not isinstance(tables, dict) or not tables:
             raise StoreError(f"tables must be a dict of at least one table by name; got {tables!r}")
-        ready = {name: _forms.arrow(name, table) for name, table in tables.items()}
-        payloads = {name: _forms.dump(table) for name, table in ready.items()}
+        batches = {name: _forms.arrow(name, table, self._known.get(name)) for name, table in tables.items()}
+        last, self._last = self._last, None
         with _log.transaction(self._log, self.path):
-            if source is not None and self._sent(source, number, payloads, ready):
+            if source is not None and self._sent(source, number, batches):
                 return None
-            seq = self._last_seq() + 1
-            self._log.execute("insert into updates values (?, ?, ?, ?)", (seq, source, number, len(payloads)))
-            for name, payload in payloads.items():
-                late = self._admit(name, ready[name])
-                crc = _log.checksum(seq, source, number, name, payload)
-                self._log.execute(
-                    "insert into batches values (?, ?, ?, ?, ?, ?)",
-                    (seq, name, ready[name].num_rows, late, crc, payload),
-                )
+            seq = (self._last_seq() if last is None else last) + 1
+            known, heads, streams = {}, [], []
+            for name, batch in batches.items():
+                known[name] = self._admit(name, batch)
+                late, newest = _forms.lateness(name, batch, known[name])
+                known[name] = known[name]._replace(newest=newest)
+                stream = _forms.dump(batch, known[name].form)
+                heads.append(_log.head(name, len(stream), batch.num_rows, late, newest))
+                streams.append(stream)
+            _log.append(self._log, seq, source, number, heads, b"".join(streams))
+        self._known.update(known)
+        self._last = seq
         return seq
 
     def last(self, source: str) -> int | None:
         """The highest number that `source` has sent, None if it has sent nothing."""
+        _forms.check_name("source", source)
         return self._rows("select max(number) from updates where source = ?", source)[0][0]
 
     def gaps(self) -> list[tuple[str, int, int]]:
@@ -119,7 +125,10 @@ class Store:
 
     def late(self) -> pd.DataFrame:
         """Batches with rows whose ``time`` lies before one that the table had seen: seq, name, rows."""
-        rows = self._rows("select seq, name, late from batches where late > 0 order by seq, name")
+        rows = self._rows(
+            """select seq, json_extract(value, '$[0]') as name, json_extract(value, '$[3]') as late
+               from updates, json_each(heads) where late > 0 order by seq, name"""
+        )
         return pd.DataFrame(rows, columns=["seq", "name", "rows"])
 
     def follow(self, since: int = 0, timeout: float | None = None) -> "Follower":
@@ -153,22 +162,21 @@ class Store:
             If the log or a file of the history is damaged.
         """
         with _log.reading(self._log, self.path):
-            closed = self._rows("select coalesce(max(last), 0) from days where written")[0][0]
+            days = _log.rows(self._log, self.path, "days")
+            closed = max((last for _, last, files in days if files), default=0)
             if closed > self._closed:
                 self._today = {name: [c for c in chunks if c[0] > closed] for name, chunks in self._today.items()}
                 self._closed, self._seq = closed, max(self._seq, closed)
             for chunks in self._today.values():  # of an update that was broken off (Ctrl-C), and is read again
                 while chunks and chunks[-1][0] > self._seq:
                     chunks.pop()
-            for seq, _, _, batches in _log.updates(self._log, self.path, self._seq):
-                for name, payload in batches:
-                    self._today.setdefault(name, []).append((seq, _forms.load(payload)))
+            for seq, _, _, streams in _log.updates(self._log, self.path, self._seq):
+                for name, stream in streams:
+                    self._today.setdefault(name, []).append((seq, _forms.load(stream)))
                 self._seq = seq
-            tables = {
-                name: (_forms.schema(form), tuple(self._today.get(name, ())))
-                for name, form in self._rows("select name, schema from tables order by name")
-            }
-            return Snapshot(self._seq, tables, self._files())
+            forms = _log.rows(self._log, self.path, "tables")
+            tables = {name: (_forms.schema(form), tuple(self._today.get(name, ()))) for name, form in forms}
+            return Snapshot(self._seq, tables, self._files(days))
 
     @observed
     def end_of_day(self, date: str) -> list[Path]:
@@ -202,45 +210,44 @@ class Store:
         if not known:
             raise StoreError(f"date must be a day YYYY-MM-DD; got {date!r}")
         with _log.transaction(self._log, self.path):
-            days = dict((day, (last, written)) for day, last, written in self._log.execute("select * from days"))
-            unfinished = [day for day, (_, written) in days.items() if not written and day != date]
+            days = {day: (last, files) for day, last, files in _log.rows(self._log, self.path, "days")}
+            unfinished = [day for day, (_, files) in days.items() if files is None and day != date]
             if unfinished:
                 raise StoreError(f"{self.path}: {unfinished[0]} was begun and not finished: end that day first")
             if date not in days:
                 if days and max(days) > date:
                     raise StoreError(f"{self.path}: date must be after {max(days)}, which is closed; got {date}")
-                days[date] = (self._last_seq(), 0)
-                self._log.execute("insert into days values (?, ?, 0)", (date, days[date][0]))
-        last, written = days[date]
-        if not written:
+                days[date] = (self._last_seq(), None)
+                _log.write(self._log, "days", date, *days[date])
+        last, files = days[date]
+        if files is None:
             first = max((end for day, (end, _) in days.items() if day < date), default=0)
-            self._write_day(date, first, last)
-        return [file for day, _, file, _ in self._files() if day == date]
+            files = json.dumps(self._write_day(date, first, last))
+            with _log.transaction(self._log, self.path):
+                _log.write(self._log, "days", date, last, files)
+        return [file for _, _, file in self._files([(date, last, files)])]
 
-    def _write_day(self, date: str, first: int, last: int) -> None:
+    def _write_day(self, date, first, last):
+        """Write the files of a day: (name, sha256) of each."""
         chunks: dict[str, list] = {}
-        for seq, _, _, batches in _log.updates(self._log, self.path, first, last - first):
-            for name, payload in batches:
-                chunks.setdefault(name, []).append(_forms.with_seq(_forms.load(payload), seq))
+        for seq, _, _, streams in _log.updates(self._log, self.path, first):
+            if seq > last:
+                break
+            for name, stream in streams:
+                chunks.setdefault(name, []).append(_forms.with_seq(_forms.load(stream), seq))
         written = []
         for name, tables in sorted(chunks.items()):
-            table = _forms.joined(tables)
             try:
-                written.append(
-                    (date, name, table.num_rows, _history.write(table, _history.path(self.folder, name, date)))
-                )
+                sha256 = _history.write(_forms.joined(tables), _history.path(self.folder, name, date))
             except OSError as error:
                 raise StoreError(f"{self.folder}: {date} is not closed, end it again with room ({error})") from error
-        with _log.transaction(self._log, self.path):
-            self._log.executemany("insert or replace into files values (?, ?, ?, ?)", written)
-            self._log.execute("update days set written = 1 where date = ?", (date,))
+            written.append((name, sha256))
+        return written
 
-    def _files(self):
-        """(date, name, path, rows) of the history, verified once a file and process."""
+    def _files(self, days):
+        """(date, name, path) of the history of these days, verified once a file and process."""
         found = []
-        for date, name, rows, sha256 in self._rows(
-            "select date, name, rows, sha256 from files join days using (date) where written order by date, name"
-        ):
+        for date, name, sha256 in [(date, *file) for date, _, files in days for file in json.loads(files or "[]")]:
             file = _history.path(self.folder, name, date)
             if (file, sha256) not in self._verified:
                 if not file.exists():
@@ -248,47 +255,51 @@ class Store:
                 if _history.digest(file) != sha256:
                     raise StoreError(f"{file}: not the file that was written on closing {date}")
                 self._verified.add((file, sha256))
-            found.append((date, name, file, rows))
+            found.append((date, name, file))
         return found
 
-    def _sent(self, source, number, payloads, ready):
+    def _sent(self, source, number, batches):
         """Whether this very update was sent before; StoreError if another one was under its number."""
-        rows = self._log.execute("select seq from updates where source = ? and number = ?", (source, number)).fetchall()
+        rows = self._rows("select seq, heads, payload from updates where source = ? and number = ?", source, number)
         if not rows:
             return False
-        before = dict(self._log.execute("select name, payload from batches where seq = ?", rows[0]))
-        if before.keys() != payloads.keys() or not all(
-            before[name] == payloads[name] or _forms.same(_forms.load(before[name]), table)
-            for name, table in ready.items()
+        ((seq, *update),) = rows
+        before = dict(_log.split(*update))
+        if before.keys() != batches.keys() or not all(
+            _forms.same(_forms.load(before[name]), batch) for name, batch in batches.items()
         ):
             raise StoreError(
-                f"{source}: number {number} was sent before with other content, as update {rows[0][0]};"
+                f"{source}: number {number} was sent before with other content, as update {seq};"
                 f" a source that starts again from 0 needs another name (its last number is {self.last(source)})"
             )
         return True
 
-    def _admit(self, name, table):
-        """Take the form of a new table, or check it; how many rows go back in time."""
-        form, newest = table.schema.serialize().to_pybytes(), None
-        known = self._log.execute(
-            "select name, schema, newest from tables where lower(name) = lower(?)", (name,)
-        ).fetchall()
-        if not known:
-            _forms.check_kept(name, table.schema)
-            self._log.execute("insert into tables values (?, ?, null)", (name, form))
-        elif known[0][0] != name:
-            raise StoreError(f"{name!r}: SQL does not keep it apart from {known[0][0]!r}; another name must be chosen")
-        elif known[0][1] != form:
-            raise StoreError(f"{name!r} must have the columns {_forms.told(known[0][1])}; got {_forms.told(form)}")
-        else:
-            newest = known[0][2]
-        times = _forms.times(name, table)
-        if len(times) == 0:
-            return 0
-        newest = times[0] if newest is None else newest
-        seen = np.maximum(np.maximum.accumulate(times), newest)
-        self._log.execute("update tables set newest = ? where name = ?", (int(seen[-1]), name))
-        return int(times[0] < newest) + int(np.count_nonzero(times[1:] < seen[:-1]))
+    def _admit(self, name, batch):
+        """What is known of the table that this is a batch of; a new table's form is written down."""
+        known = self._known.get(name) or self._looked_up(name)
+        if known is None:
+            _forms.check_kept(name, batch.schema)
+            known = _forms.known(name, batch.schema)
+            _log.write(self._log, "tables", name, known.form)
+        elif not batch.schema.equals(known.schema):
+            raise StoreError(
+                f"{name!r} must have the columns {_forms.told(known.schema)}; got {_forms.told(batch.schema)}"
+            )
+        return known
+
+    def _looked_up(self, name):
+        """What the log knows of a table, None if nothing."""
+        for other, form in _log.rows(self._log, self.path, "tables"):
+            if other == name:
+                newest = self._rows(
+                    """select json_extract(value, '$[4]') from updates, json_each(heads)
+                       where json_extract(value, '$[0]') = ? order by seq desc limit 1""",
+                    name,
+                )
+                return _forms.known(name, _forms.schema(form), form, newest[0][0])
+            if other.encode().lower() == name.encode().lower():  # DuckDB folds the letters of ASCII
+                raise StoreError(f"{name!r}: SQL does not keep it apart from {other!r}; another name must be chosen")
+        return None
 
     def _last_seq(self):
         return self._rows("select coalesce(max(seq), 0) from updates")[0][0]
@@ -309,7 +320,7 @@ def _only_writer(folder):
     lock = sqlite3.connect((folder / LOCK).absolute(), isolation_level=None, check_same_thread=False, timeout=0)
     try:
         lock.execute("begin exclusive")
-    except sqlite3.OperationalError as error:
+    except sqlite3.DatabaseError as error:
         lock.close()
         if "locked" not in str(error):
             raise StoreError(f"{folder / LOCK}: {error}") from error

@@ -134,18 +134,18 @@ def test_what_an_update_says_has_changed_is_all_that_has():
 def test_a_store_is_followed_from_its_closed_days_on(tmp_path):
     """Opened in mid-life, then one day more: at both the KPIs of the book that the store holds."""
     sources.write_ticks(until(3), tmp_path / "s")
-    reader = tick_store.open(tmp_path / "s", read_only=True)
-    following = intraday.follow(reader, timeout=0)
-    balances, changed = next(following)
-    assert set(changed) == set(balances.table().index)
-    for days in (3, 4):
-        if days == 4:
-            sources.write_ticks(until(4), tmp_path / "s")
-            assert next(following)[0] is balances
-        book = sources.open(f"ticks:{tmp_path / 's'}")
-        table = kpis.table(book, ["security_id"], "day").xs(book.dates[-1])
-        compare(balances, book.dates[-1], table)
-    assert balances.seq == 4 and next(following, None) is None
+    with tick_store.open(tmp_path / "s", read_only=True) as reader:
+        following = intraday.follow(reader, timeout=0)
+        balances, changed = next(following)
+        assert set(changed) == set(balances.table().index)
+        for days in (3, 4):
+            if days == 4:
+                sources.write_ticks(until(4), tmp_path / "s")
+                assert next(following)[0] is balances
+            book = sources.open(f"ticks:{tmp_path / 's'}")
+            table = kpis.table(book, ["security_id"], "day").xs(book.dates[-1])
+            compare(balances, book.dates[-1], table)
+        assert balances.seq == 4 and next(following, None) is None
 
 
 def until(days):

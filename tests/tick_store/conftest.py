@@ -1,15 +1,37 @@
 """An IPC-compatible test server (chili-pie), started on 127.0.0.1 with our script and stopped by its process."""
 
 import contextlib
+import functools
 import os
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sysconfig
 import time
 from pathlib import Path
 
 import pytest
+
+
+@pytest.fixture(autouse=True)
+def closed(monkeypatch):
+    """Every connection that a test opens is closed by it, also where opening a store is refused."""
+    opened = []
+
+    class Connection(sqlite3.Connection):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            opened.append(self)
+
+        def close(self):
+            super().close()
+            opened.remove(self)
+
+    monkeypatch.setattr(sqlite3, "connect", functools.partial(sqlite3.connect, factory=Connection))
+    yield
+    assert opened == []
+
 
 SCRIPT = Path(__file__).with_name("tick.pep")
 

@@ -1,5 +1,6 @@
 """What else may happen to a store: a disk full or flipping bits, kills in the evening, clocks, folders of others."""
 
+import contextlib
 import os
 import random
 import shutil
@@ -160,29 +161,84 @@ def test_an_update_without_rows_is_an_update(tmp_path):
 
 def test_anothers_database_is_left_as_it_is(tmp_path):
     (tmp_path / "s").mkdir()
-    with sqlite3.connect(tmp_path / "s" / "log.sqlite") as other:
+    with contextlib.closing(sqlite3.connect(tmp_path / "s" / "log.sqlite")) as other:
         other.execute("create table songs(title)")
     before = (tmp_path / "s" / "log.sqlite").read_bytes()
-    with pytest.raises(StoreError, match="not a tick store, it has tables of its own: songs"):
-        tick_store.open(tmp_path / "s")
-    with pytest.raises(StoreError, match="no such table: updates"):
-        tick_store.open(tmp_path / "s", read_only=True)
+    for read_only in (False, True):
+        with pytest.raises(StoreError, match="not a tick store, it has tables of its own: songs"):
+            tick_store.open(tmp_path / "s", read_only=read_only)
     assert (tmp_path / "s" / "log.sqlite").read_bytes() == before
 
 
-def test_a_store_whose_payloads_lie_in_a_table_without_rowid_goes_on(tmp_path):
-    """As stores were made at first."""
+def test_a_log_of_another_form_is_refused_and_left_as_it_is(tmp_path):
+    """As stores were before the first release: an update was a row in one table, its batches rows in another."""
+    (tmp_path / "s").mkdir()
+    with contextlib.closing(sqlite3.connect(tmp_path / "s" / "log.sqlite")) as other:
+        other.execute("create table updates(seq integer primary key, source text, number integer)")
+        other.execute("create table batches(seq integer, name text, payload blob)")
+    before = (tmp_path / "s" / "log.sqlite").read_bytes()
+    for read_only in (False, True):
+        with pytest.raises(StoreError, match="not a tick store, it has tables of its own: batches"):
+            tick_store.open(tmp_path / "s", read_only=read_only)
+    assert (tmp_path / "s" / "log.sqlite").read_bytes() == before
+
+
+CHANGED = [
+    *(f"update updates set {value} where seq = 2" for value in (
+        "source = 'g'", "source = null", "number = 7", "crc = crc + 1", "payload = zeroblob(length(payload))",
+        "payload = substr(payload, 2)", "payload = payload || x'00'",
+        "heads = replace(heads, '5,', '4,')", "heads = replace(heads, '\"t\"', '\"u\"')",
+    )),
+    "update updates set seq = 9 where seq = 2", "delete from updates where seq = 2",
+    "update updates set seq = 9 where seq = 4", "delete from updates where seq = 4",
+    "update tables set name = 'v' where name = 't'", "update tables set crc = 0",
+    "update tables set schema = (select schema from tables where name = 'u') where name = 't'",
+    "update days set last = 4", "update days set last = 2", "update days set date = '2026-01-03'",
+    "update days set files = '[]'", "update days set files = null", "update days set crc = crc - 1",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("change", CHANGED)
+def test_no_value_of_the_log_changes_unseen(tmp_path, change):
+    """Whatever is changed, or lost in the middle: an error at the first reading, by a snapshot or a follower."""
     with tick_store.open(tmp_path / "s") as store:
-        store.publish({"t": numbered(0)})
-    with sqlite3.connect(tmp_path / "s" / "log.sqlite") as log:
-        (made,) = log.execute("select sql from sqlite_master where name = 'batches'").fetchone()
-        log.execute("alter table batches rename to newer")
-        log.execute(made + " without rowid")
-        log.execute("insert into batches select * from newer")
-        log.execute("drop table newer")
+        for n in range(3):
+            store.publish({"t": numbered(n), "u": numbered(n)[["n"]]}, source="f", number=n)
+        store.end_of_day("2026-01-02")
+        for n in range(3, 6):
+            store.publish({"t": numbered(n)}, source="f", number=n)
+    with contextlib.closing(sqlite3.connect(tmp_path / "s" / "log.sqlite", isolation_level=None)) as log:
+        assert log.execute(change).rowcount > 0
+    with tick_store.open(tmp_path / "s", read_only=True) as reader, pytest.raises(StoreError, match=r"s/log\.sqlite: "):
+        reader.snapshot()
+        assert [update.seq for update in reader.follow(timeout=0)] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_batch_too_large_for_the_log_is_refused_and_the_next_is_kept(tmp_path):
+    """SQLite keeps a billion bytes in a row, here ten thousand."""
     with tick_store.open(tmp_path / "s") as store:
-        assert store.publish({"t": numbered(1)}) == 2
-        assert store.snapshot().table("t")["n"].tolist() == [0] * 5 + [1] * 5
+        store._log.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 10_000)
+        assert store.publish({"t": numbered(0)}) == 1
+        with pytest.raises(StoreError, match="an update must have less than 10,000 bytes; this one has"):
+            store.publish({"t": numbered(1, 1000)})
+        assert store.publish({"t": numbered(2)}) == 2
+        assert store.snapshot().table("t")["n"].tolist() == [0] * 5 + [2] * 5
+
+
+def test_nothing_is_known_of_a_table_whose_first_update_was_refused(tmp_path):
+    """Neither its form nor a time that it has seen, by this writer or by the next."""
+    form = {"time": pd.to_datetime([5, 3], unit="s"), "x": [1, 2]}
+    with tick_store.open(tmp_path / "s") as store:
+        with pytest.raises(StoreError, match="time is missing"):
+            store.publish({"t": pd.DataFrame(form), "u": pd.DataFrame({"time": [pd.NaT]})})
+        assert store.snapshot().names == []
+        store.publish({"t": pd.DataFrame(form).astype({"x": float})})
+        store.publish({"t": pd.DataFrame(form).astype({"x": float}), "u": numbered(0)})
+        store.publish({"u": numbered(0)})
+    with tick_store.open(tmp_path / "s") as store:
+        store.publish({"t": pd.DataFrame(form).astype({"x": float})[1:].reset_index(drop=True)})
+        store.publish({"t": pd.DataFrame({"time": pd.to_datetime([6], unit="s"), "x": [0.0]})})
+        assert store.late().to_dict("list") == {"seq": [1, 2, 4], "name": ["t"] * 3, "rows": [1, 1, 1]}
 
 
 def test_rows_are_those_of_the_closed_days_and_of_today_in_order(tmp_path):

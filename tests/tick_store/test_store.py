@@ -136,10 +136,10 @@ def test_a_snapshot_taken_while_a_day_is_closed_has_no_row_twice(tmp_path, monke
             writer.publish({"t": trades(1, n)})
         files = reader._files
 
-        def late():
+        def late(days):
             writer.publish({"t": trades(1, 3)})
             writer.end_of_day("2026-01-02")
-            return files()
+            return files(days)
 
         monkeypatch.setattr(reader, "_files", late)
         snapshot = reader.snapshot()
@@ -185,7 +185,8 @@ def test_an_end_of_day_killed_between_two_tables_is_repeated_to_the_same_bytes(t
         with tick_store.open(tmp_path / name) as store:
             for n in range(3):
                 store.publish({"t": trades(5, n), "u": trades(2, n)})
-    whole = tick_store.open(tmp_path / "whole").end_of_day("2026-01-02")
+    with tick_store.open(tmp_path / "whole") as store:
+        whole = store.end_of_day("2026-01-02")
     write, calls = _history.write, []
 
     def dies(table, file):
@@ -194,18 +195,18 @@ def test_an_end_of_day_killed_between_two_tables_is_repeated_to_the_same_bytes(t
             raise KeyboardInterrupt
         return write(table, file)
 
-    store = tick_store.open(tmp_path / "killed")
-    monkeypatch.setattr(_history, "write", dies)
-    with pytest.raises(KeyboardInterrupt):
-        store.end_of_day("2026-01-02")
-    monkeypatch.undo()
-    store.publish({"t": trades(1, 99)})  # of the next day
-    assert len(store.snapshot().table("t")) == 16  # nothing is closed yet
-    with pytest.raises(StoreError, match="2026-01-02 was begun and not finished"):
-        store.end_of_day("2026-01-03")
-    files = store.end_of_day("2026-01-02")
-    assert [f.read_bytes() for f in files] == [f.read_bytes() for f in whole]
-    assert store.snapshot().table("t")["size"].tolist() == [99]
+    with tick_store.open(tmp_path / "killed") as store:
+        with monkeypatch.context() as patched:
+            patched.setattr(_history, "write", dies)
+            with pytest.raises(KeyboardInterrupt):
+                store.end_of_day("2026-01-02")
+        store.publish({"t": trades(1, 99)})  # of the next day
+        assert len(store.snapshot().table("t")) == 16  # nothing is closed yet
+        with pytest.raises(StoreError, match="2026-01-02 was begun and not finished"):
+            store.end_of_day("2026-01-03")
+        files = store.end_of_day("2026-01-02")
+        assert [f.read_bytes() for f in files] == [f.read_bytes() for f in whole]
+        assert store.snapshot().table("t")["size"].tolist() == [99]
 
 
 def test_a_flipped_bit_in_a_closed_day_is_reported(tmp_path):
@@ -215,12 +216,12 @@ def test_a_flipped_bit_in_a_closed_day_is_reported(tmp_path):
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 4
     file.write_bytes(content)
-    reader = tick_store.open(tmp_path / "s", read_only=True)
-    with pytest.raises(StoreError, match="not the file that was written on closing 2026-01-02"):
-        reader.snapshot()
-    file.unlink()
-    with pytest.raises(StoreError, match="missing from the history"):
-        reader.snapshot()
+    with tick_store.open(tmp_path / "s", read_only=True) as reader:
+        with pytest.raises(StoreError, match="not the file that was written on closing 2026-01-02"):
+            reader.snapshot()
+        file.unlink()
+        with pytest.raises(StoreError, match="missing from the history"):
+            reader.snapshot()
 
 
 def test_a_forked_child_does_not_write_to_its_parents_store(tmp_path, monkeypatch):
@@ -428,7 +429,7 @@ def test_a_full_disk_refuses_the_update_and_keeps_the_others(start, tmp_path):
     assert after.split() == [str(n - 1), str(n + 1), str(2000 * (n + 1))]
 
 
-HOSTILE = ["a b", "select", "../up", "x'; drop table updates; --", 'quo"te', "ünï", "*", "con", "a.b", "%41"]
+HOSTILE = ["a b", "select", "../up", "x'; drop table updates; --", 'quo"te', "ünï", "ÜNÏ", "*", "con", "a.b", "%41"]
 
 
 def test_hostile_names_are_data(tmp_path):
@@ -488,6 +489,17 @@ def test_what_cannot_be_kept_is_refused_by_name_and_leaves_nothing(tmp_path, tab
         snapshot = store.snapshot()
         assert snapshot.seq == 1 and snapshot.names == ["t"]
         assert store.publish({"t": trades(1, 1)}) == 2
+
+
+def test_nanoseconds_of_a_time_of_day_are_refused_in_every_batch(tmp_path):
+    whole, not_whole = (pa.table({"x": pa.array([ns], pa.time64("ns"))}) for ns in (1000, 1001))
+    with tick_store.open(tmp_path / "s") as store:
+        assert [store.publish({"t": whole}) for _ in range(2)] == [1, 2]
+        with pytest.raises(StoreError, match="'t', column 'x': a time of day cannot keep nanoseconds"):
+            store.publish({"t": not_whole})
+        assert store.publish({"t": whole}) == 3
+        with pytest.raises(StoreError, match="source must have no control characters"):
+            store.last("\ud800")
 
 
 def test_an_error_in_the_second_table_takes_the_first_with_it(tmp_path):
@@ -592,6 +604,14 @@ def test_what_names_no_folder_makes_none(tmp_path, monkeypatch, url):
     with pytest.raises(StoreError, match=r"must be a folder or kdb://HOST:PORT|no folder for a store"):
         tick_store.open(url)
     assert os.listdir(tmp_path) == []
+
+
+def test_a_lock_that_is_another_file_is_refused_and_left(tmp_path):
+    tick_store.open(tmp_path / "s").close()
+    (tmp_path / "s" / "writer.lock").write_bytes(b"mine" * 300)
+    with pytest.raises(StoreError, match=r"s/writer\.lock: file is not a database"):
+        tick_store.open(tmp_path / "s")
+    assert (tmp_path / "s" / "writer.lock").read_bytes() == b"mine" * 300
 
 
 def test_a_writer_killed_as_it_made_the_store_leaves_one_to_open(tmp_path):
