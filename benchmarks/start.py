@@ -1,14 +1,18 @@
 """What a command costs before it works: processor seconds of the process and its children, best of some turns.
 
-    python benchmarks/start.py
+    python benchmarks/start.py [FOLDER]
 
 **Start.** A chapter without imports and without work, run by `mmlib run` and by papermill's command line: what is left
 is the program, the kernel, and the messages between them. **Start and imports.** The same with the first cell of a
 chapter on market making, and the table of results. Both ways must leave the same results.
 
 **The program.** `mmlib --help` against Python with typer imported: what the commands' modules add.
+
+Modules are compiled once, as for a user, whatever PYTHONDONTWRITEBYTECODE says. With the FOLDER of another
+mmlib, as `git worktree add` makes it, `mmlib run` is compared with that one's instead.
 """
 
+import os
 import resource
 import subprocess
 import sys
@@ -35,36 +39,37 @@ def notebook(path, work):
     nbformat.write(nbformat.v4.new_notebook(cells=[parameters, nbformat.v4.new_code_cell(work)], metadata=kernel), path)
 
 
-def seconds(*command):
+def seconds(*command, **environment):
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run(command, check=True, capture_output=True)
+    subprocess.run(command, check=True, capture_output=True, env=os.environ | environment)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def compared(name, ours, other, turns=5):
-    """Print both, each the best of turns taken alternately."""
-    pairs = [(seconds(*ours), seconds(*other)) for _ in range(turns)]
+def compared(name, ours, other, turns=5, **environment):
+    """Print both, each the best of turns taken alternately; the environment is for the other one."""
+    pairs = [(seconds(*ours), seconds(*other, **environment)) for _ in range(turns)]
     a, b = (min(column) for column in zip(*pairs, strict=True))
     print(f"{name:18} {a:5.2f} s, {b:5.2f} s: {a / b:.2f}")
 
 
 def main():
-    python = [sys.executable, "-m"]
+    python = [sys.executable, "-P", "-m"]
+    older = {"PYTHONPATH": os.path.abspath(sys.argv[1])} if len(sys.argv) > 1 else {}
     print("mmlib, the other way, ratio; processor seconds")
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     with tempfile.TemporaryDirectory() as folder:
+        os.environ["PYTHONPYCACHEPREFIX"] = str(Path(folder, "compiled"))
         for name, work in CELLS.items():
             path, ours, other = (str(Path(folder, file)) for file in ("in.ipynb", "ours.ipynb", "other.ipynb"))
             notebook(path, work)
-            compared(
-                name,
-                [*python, "mmlib.cli", "run", path, "-p", "x", "2", "-o", ours],
-                [*python, "papermill", path, other, "-p", "x", "2", "--no-progress-bar"],
-            )
+            run = [*python, "mmlib.cli", "run", path, "-p", "x", "2", "-o"]
+            papermill = [*python, "papermill", path, other, "-p", "x", "2", "--no-progress-bar"]
+            compared(name, [*run, ours], [*run, other] if older else papermill, **older)
             found = [read_results(nbformat.read(file, as_version=4)) for file in (ours, other)]
             if found[0] != found[1]:
                 raise SystemExit(f"{name}: other results: {found}")
-    compared("--help", [*python, "mmlib.cli", "--help"], [sys.executable, "-c", "import typer"])
+        compared("--help", [*python, "mmlib.cli", "--help"], [sys.executable, "-c", "import typer"])
 
 
 if __name__ == "__main__":

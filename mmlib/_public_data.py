@@ -7,16 +7,16 @@ later one must agree.
 """
 
 import hashlib
-import http.client
 import os
 import re
-import urllib.error
-import urllib.request
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit, urlunsplit
+
+if TYPE_CHECKING:
+    from http.client import HTTPResponse
 
 CHUNK = 1 << 16
 
@@ -218,6 +218,8 @@ def _download(
     url: str, part: Path, headers: dict[str, str], timeout: float, watch: Callable[[int, int], object]
 ) -> None:
     """Fill `part`, from where it ends if the server has kept the same file, else from its beginning."""
+    from http.client import HTTPException
+
     tag = part.with_name(f"{part.name}.tag")
     have = part.stat().st_size if part.exists() else 0
     if have and tag.exists():
@@ -242,7 +244,7 @@ def _download(
             while True:
                 try:
                     piece = answer.read(CHUNK)
-                except (http.client.HTTPException, OSError) as error:
+                except (HTTPException, OSError) as error:
                     raise _cut(url, have, total) from error
                 if not piece:
                     break
@@ -257,18 +259,22 @@ class _Unsatisfiable(Exception):
     """The server has no bytes beyond those that are there."""
 
 
-def _opened(url: str, headers: dict[str, str], timeout: float) -> http.client.HTTPResponse:
-    request = urllib.request.Request(url, headers=headers)
+def _opened(url: str, headers: dict[str, str], timeout: float) -> "HTTPResponse":
+    from http.client import HTTPException
+    from urllib.error import HTTPError, URLError
+    from urllib.request import Request, urlopen
+
+    request = Request(url, headers=headers)
     try:
-        return urllib.request.urlopen(request, timeout=timeout)
-    except urllib.error.HTTPError as error:
+        return urlopen(request, timeout=timeout)
+    except HTTPError as error:
         error.close()
         if error.code == 416 and "Range" in headers:
             raise _Unsatisfiable from None
         raise FetchError(f"{url}: {error.code} {error.reason}") from None
-    except urllib.error.URLError as error:
+    except URLError as error:
         raise FetchError(f"{url}: {getattr(error.reason, 'strerror', None) or error.reason}") from None
-    except (http.client.HTTPException, OSError) as error:
+    except (HTTPException, OSError) as error:
         raise FetchError(f"{url}: {getattr(error, 'strerror', None) or error or type(error).__name__}") from None
 
 

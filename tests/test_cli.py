@@ -5,6 +5,7 @@ Runs use a real kernel. Chapters of the book themselves are run in tests/noteboo
 
 import importlib
 import json
+import math
 import os
 import re
 import resource
@@ -26,6 +27,7 @@ from mmlib import chapter, cli
 from mmlib.cli import execution
 from mmlib.cli import run as running
 
+INF = float("inf")
 PARAMETERS = """\
 gamma = 0.1  # risk aversion, 1/currency, > 0
 steps = 5  # time steps, 1 … 100
@@ -357,10 +359,10 @@ app()
 
 
 ABOUT_THE_KERNEL = """\
-import sys
+import gc, sys
 import beside
 loaded = "debugpy" in sys.modules
-chapter.results(debugger=loaded, beside=beside.VALUE)
+chapter.results(debugger=loaded, beside=beside.VALUE, collects=gc.isenabled())
 """
 
 
@@ -375,7 +377,17 @@ def test_a_kernel_has_the_folder_it_runs_in_and_no_debugger(book):
     path.write_text(json.dumps(source))
     outcome = mmlib("run", "tiny")
     assert (outcome.exit_code, outcome.stderr) == (0, "")
-    assert results("tiny.ipynb") == {"debugger": False, "beside": 7}
+    assert results("tiny.ipynb") == {"debugger": False, "beside": 7, "collects": True}
+
+
+def test_what_a_cell_prints_is_one_output_however_long_it_takes(book):
+    """Each message of the kernel would else be one, and two runs of a chapter differ."""
+    path = book / "making" / "tiny.ipynb"
+    source = json.loads(path.read_text())
+    source["cells"][-1]["source"] = "print('first', flush=True)\nprint('second', flush=True)"
+    path.write_text(json.dumps(source))
+    assert mmlib("run", "tiny").exit_code == 0
+    assert [o.text for o in nbformat.read("tiny.ipynb", 4).cells[-1].outputs] == ["first\nsecond\n"]
 
 
 def test_a_run_of_a_run_has_the_new_values_alone(book):
@@ -402,6 +414,24 @@ def test_the_profile_lists_cells_the_slowest_first(book):
     ((slept, first),) = [(float(seconds), first) for seconds, number, first in rows if number == "3"]
     assert slept >= 1 and first == "import time"
     assert outcome.stdout.splitlines()[-1] == "written: tiny.ipynb"
+
+
+def test_the_slowest_cells_are_five_of_those_that_have_both_times():
+    cells = [nbformat.v4.new_code_cell(f"# cell {n}", execution_count=n) for n in range(1, 9)]
+    for cell in cells[:7]:
+        begun, done = (f"2026-01-02T03:04:{seconds:02}.000000Z" for seconds in (10, 10 + cell.execution_count))
+        cell.metadata["execution"] = {"iopub.status.busy": begun, "iopub.status.idle": done}
+    del cells[6].metadata["execution"]["iopub.status.idle"]
+    found = execution.slowest(nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("text"), *cells]))
+    assert found == [(float(n), n, f"# cell {n}") for n in (6, 5, 4, 3, 2)]
+
+
+@pytest.mark.parametrize("value", [0.1, -1e-300, INF, -INF, 3, True, "'\n\\", [], [0.5, -INF], ["a", 'b"']])
+def test_what_a_parameter_is_set_to_is_the_value(value):
+    """Of what Python writes without a literal, infinity and what is no number."""
+    found = eval(execution._literal(value))
+    assert (found, type(found)) == (value, type(value))
+    assert math.isnan(eval(execution._literal(float("nan"))))
 
 
 @pytest.fixture
@@ -516,7 +546,8 @@ def test_a_path_with_braces_and_spaces_is_a_path(tmp_path, monkeypatch):
 @pytest.mark.parametrize("module", ["mmlib", "mmlib.cli"])
 def test_the_import_is_light(module):
     """In a fresh interpreter, since this one has loaded everything."""
-    heavy = {"numba", "scipy", "pandas", "matplotlib", "ortools", "duckdb", "pulp", "nbformat", "papermill", "IPython"}
+    heavy = {"numpy", "numba", "scipy", "pandas", "matplotlib", "ortools", "duckdb", "pulp", "nbformat", "papermill"}
+    heavy |= {"IPython", "pydantic", "urllib.request"}
     code = f"import sys, {module}; print([name for name in {sorted(heavy)} if name in sys.modules])"
     assert (
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120).stdout

@@ -9,13 +9,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
 from mmlib import cli
-from mmlib.cli import league, models
+from mmlib.cli import league, models, simulate
 from mmlib.market_making import Market, evaluate, glft
 from mmlib.order_book import binance, lobster, replay, synthetic
 
@@ -91,6 +93,19 @@ def test_parameters_reach_market_model_and_judge():
     market = Market(sigma=1.0, A=90.0, k=2.0)
     quotes = glft.quotes(market, gamma=0.3, horizon=0.5, max_inventory=4, steps=50)
     assert rows(text)["certainty equivalent"][0] == f"{evaluate.certainty_equivalent(market, quotes, 0.3):.4g}"
+
+
+def test_the_certainty_equivalents_error_is_the_jackknifes():
+    """Which leaves out one path at a time, and differentiates nothing; both are of the order 1/n from the truth."""
+    profit, gamma = np.random.default_rng(3).normal(60.0, 4.0, 500), 0.1
+    mean = pd.DataFrame({"value": [60.1], "error": 0.2}, ["mean"])
+    found = SimpleNamespace(profit=profit, summary=lambda level: mean)
+    value, error = simulate._simulated(found, gamma)["certainty equivalent"]
+    utility = np.exp(-gamma * profit)
+    assert value == pytest.approx(-np.log(utility.mean()) / gamma, rel=1e-12)
+    left = -np.log((utility.sum() - utility) / 499) / gamma
+    assert error == pytest.approx(np.sqrt(499 / 500 * ((left - left.mean()) ** 2).sum()), rel=0.01)
+    assert simulate._simulated(found, 0.0)["certainty equivalent"] == (60.1, 0.2)
 
 
 def test_own_parameters_and_defaults_of_the_rules():

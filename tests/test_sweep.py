@@ -1,6 +1,7 @@
 """Sweeps of small chapters made here: grids, rows' errors, journals, kills; and chapters of the book against `run`."""
 
 import ast
+import io
 import json
 import os
 import re
@@ -13,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import nbformat
@@ -62,9 +63,11 @@ if label == "die":
 if label == "loop":
     while True:
         time.sleep(0.1)
-while pathlib.Path("hold").exists() and steps >= 3:
-    pathlib.Path("held").write_text(str(os.getpid()))
-    time.sleep(0.02)
+if pathlib.Path("hold").exists() and steps >= 3:
+    with open("held", "a") as file:
+        file.write(f"{os.getpid()}\\n")
+    while pathlib.Path("hold").exists():
+        time.sleep(0.02)
 leak = globals().get("leak", 0) + 1
 print("noise")
 chapter.results(product=gamma * steps, steps=steps, leak=leak, sizes=str(sizes), half=steps // 2, even=steps % 2 == 0)
@@ -402,6 +405,11 @@ def until(true, what, seconds=120):
         time.sleep(0.02)
 
 
+def held():
+    """The numbers of the processes of runs that wait, or waited before they were killed."""
+    return [int(line) for line in Path("held").read_text().splitlines()] if Path("held").exists() else []
+
+
 @contextmanager
 def holding(*arguments):
     """A sweep of the toy whose runs of 3 steps and more wait: the process, and those below it once one waits."""
@@ -412,7 +420,7 @@ def holding(*arguments):
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=default_signals
     ) as process:
         try:
-            until(lambda: Path("held").exists() or process.poll() is not None, "no run waits")
+            until(lambda: held() or process.poll() is not None, "no run waits")
             assert process.poll() is None, process.communicate()
             yield process, psutil.Process(process.pid).children(recursive=True)
         finally:
@@ -445,7 +453,7 @@ def test_parent_and_run_end_with_the_one_who_waits_and_a_killed_parent_is_replac
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(engine, "TRIES", 1)
         asked.start()
-        until(Path("held").exists, "no run waits")
+        until(held, "no run waits")
         below = preloaded()
         assert len(below) == 2
         runner.process.stdin.close()
@@ -484,28 +492,34 @@ def test_a_signal_ends_a_sweep_in_one_line_and_loses_nothing(toy, expected, name
 def test_a_parent_killed_takes_its_run_with_it_and_another_does_it_again(toy, expected, monkeypatch):
     monkeypatch.setenv("TMPDIR", os.getcwd())
     with holding(*GRID) as (process, below):
-        parent, child = below
-        Path("hold").unlink()
-        child.suspend()  # it would else be done before its parent is dead
-        parent.kill()
-        child.resume()
+        below[0].kill()
         assert psutil.wait_procs(below, timeout=30)[1] == []
+        Path("hold").unlink()
         _, stderr = process.communicate(timeout=120)
         assert (process.returncode, stderr) == (0, b"")
     assert Path("a.parquet").read_bytes() == expected
     assert sorted(os.listdir()) == ["a.parquet", "held", "toy.ipynb"]  # no temporary folder either
 
 
+def one_run_was_killed(stderr, expected):
+    """The error is in its row, and the other rows are those of an undisturbed sweep."""
+    assert b"1 of 8 runs failed" in stderr
+    table = pq.read_table("a.parquet").to_pylist()
+    (row,) = [number for number, each in enumerate(table) if each["error"]]
+    assert table[row]["error"] == "the run's process died of SIGKILL (out of memory?)"
+    assert table[row]["steps"] >= 3 and table[row]["product"] is None
+    whole = pq.read_table(io.BytesIO(expected)).to_pylist()
+    assert table[:row] + table[row + 1 :] == whole[:row] + whole[row + 1 :]
+
+
 @pytest.mark.deep
-def test_a_run_killed_is_its_rows_error(toy):
+def test_a_run_killed_is_its_rows_error(toy, expected):
     with holding(*GRID) as (process, below):
+        below[1].kill()  # before it may go on: it would else be done
         Path("hold").unlink()
-        below[1].kill()
         _, stderr = process.communicate(timeout=120)
     assert process.returncode == 1
-    found = pq.read_table("a.parquet")["error"].to_pylist()
-    assert [text for text in found if text] == ["the run's process died of SIGKILL (out of memory?)"]
-    assert b"1 of 8 runs failed" in stderr
+    one_run_was_killed(stderr, expected)
 
 
 # ---- workers
@@ -513,7 +527,11 @@ def test_a_run_killed_is_its_rows_error(toy):
 
 def parents(process):
     """Those of them that have a run."""
-    return [p for p in preloaded(process.pid) if p.children()]
+    found = []
+    for parent in preloaded(process.pid):
+        with suppress(psutil.NoSuchProcess):  # a short run, of which there was one a moment ago
+            found += [parent] if parent.children() else []
+    return found
 
 
 def test_two_workers_write_the_bytes_of_one(toy, expected):
@@ -544,7 +562,7 @@ def test_ctrl_c_of_a_terminal_reaches_every_process_and_one_line_is_printed(toy,
     command = [sys.executable, "-m", "mmlib.cli", "sweep", "toy.ipynb", *GRID, "--workers", "2"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "start_new_session": True}
     with subprocess.Popen(command, preexec_fn=default_signals, **pipes) as process:
-        until(lambda: Path("held").exists() if seconds is None else time.sleep(seconds) is None, "no run waits")
+        until(lambda: held() if seconds is None else time.sleep(seconds) is None, "no run waits")
         below = psutil.Process(process.pid).children(recursive=True)
         os.killpg(process.pid, signal.SIGINT)
         _, stderr = process.communicate(timeout=60)
@@ -602,6 +620,24 @@ def cluster(toy):
 def idle(workers):
     """Wait until no parent is left below the workers."""
     until(lambda: not preloaded(workers.pid), "a parent process is left on a worker", 60)
+
+
+def waiting(workers):
+    """Runs below the workers that wait, so that none of them is done before it is killed."""
+    return [process for process in preloaded(workers.pid) if process.pid in held()]
+
+
+@pytest.mark.deep
+def test_on_a_cluster_a_run_killed_is_its_rows_error_and_nothing_is_left(toy, cluster, expected):
+    address, workers = cluster
+    with holding(*GRID, "--scheduler", address) as (process, _):
+        child = waiting(workers)[0]
+        child.kill()
+        Path("hold").unlink()
+        _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 1
+    one_run_was_killed(stderr, expected)
+    idle(workers)
 
 
 @pytest.mark.deep

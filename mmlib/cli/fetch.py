@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from mmlib import __version__, settings
+from mmlib import __version__
 from mmlib import _public_data as public
 from mmlib._notebooks import did_you_mean
 from mmlib.cli import files
@@ -50,6 +50,8 @@ def fetch(
     if source not in public.SOURCES:
         refuse(f"no source {source!r}{did_you_mean(source, public.SOURCES)}; `mmlib fetch` lists them")
     chosen = public.SOURCES[source]
+    from mmlib import settings
+
     try:
         here = settings.read()
         url, name = public.address(chosen, _values(source, chosen, parameter or []), base)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mmlib import _notebooks, settings
+from mmlib import _notebooks
 from mmlib.cli import files, run
 from mmlib.cli.ending import by_signal, refuse, unbroken
 from mmlib.cli.simulate import picture
@@ -70,6 +70,7 @@ def sweep(
     name, path = _notebooks.find(chapter)
     notebook = _notebooks.read(path)
     declared = _notebooks.parameters(path, notebook)
+    from mmlib import settings
     from mmlib._sweep import grid
 
     given = _given(name, declared, parameter or [])
