@@ -18,8 +18,8 @@ class Known(NamedTuple):
     schema : pyarrow.Schema
     form : bytes
         The same, serialized.
-    decides : bool
-        Whether every batch of this schema can be kept, whatever its values are.
+    limited : tuple of str
+        The columns of which not every value can be kept.
     clock : (int, numpy.dtype) or None
         Where the column ``time`` is, and the whole numbers that its values are; None without one.
     newest : int or None
@@ -28,7 +28,7 @@ class Known(NamedTuple):
 
     schema: Any
     form: bytes
-    decides: bool
+    limited: tuple[str, ...]
     clock: tuple[int, np.dtype] | None
     newest: int | None
 
@@ -36,7 +36,7 @@ class Known(NamedTuple):
 def known(name, schema, form=None, newest=None):
     """What is known of a table of this schema; StoreError if its ``time`` is neither a time nor a whole number."""
     form = schema.serialize().to_pybytes() if form is None else form
-    return Known(schema, form, not any(map(_has_limits, schema)), _clock(name, schema), newest)
+    return Known(schema, form, _limited(schema), _clock(name, schema), newest)
 
 
 def _clock(name, schema):
@@ -63,9 +63,13 @@ def arrow(name, table, known=None):
     """The table as one Arrow batch, its text and categories as text, its names such as the store and SQL keep apart."""
     import pyarrow as pa
 
-    decided = known is not None and known.decides and isinstance(table, pa.Table)
-    if not (decided and table.schema.equals(known.schema, check_metadata=True)):
+    seen = known is not None and isinstance(table, pa.Table) and table.schema.equals(known.schema, check_metadata=True)
+    if not seen:
         table = _checked(name, _tabled(name, table))
+    for column in known.limited if seen else _limited(table.schema):
+        values = table.column(column)
+        if not _comes_back(values):
+            raise StoreError(f"{name!r}, column {column!r}: {values.type} with a value that cannot be kept: {LIMITS}")
     return batch(name, table)
 
 
@@ -77,11 +81,6 @@ def _checked(name, table):
         raise StoreError(
             f"{name!r}: columns must differ in more than case, and {OWN!r} is the store's; got {table.column_names}"
         )
-    for field in filter(_has_limits, table.schema):
-        if not _comes_back(table.column(field.name)):
-            raise StoreError(
-                f"{name!r}, column {field.name!r}: {field.type} with a value that cannot be kept: {LIMITS}"
-            )
     return table
 
 
@@ -89,16 +88,17 @@ LIMITS = "a time of day must be whole microseconds of one day, a day whole and o
 DAY = {unit: 86_400 * 10**digits for unit, digits in {"s": 0, "ms": 3, "us": 6, "ns": 9}.items()}
 
 
-def _has_limits(field):
-    """Whether Parquet or pandas cannot give back some values of this type."""
+def _limited(schema):
+    """The columns of a type of which Parquet or pandas cannot give back some values."""
     import pyarrow as pa
 
-    kind = field.type
-    return pa.types.is_time(kind) or pa.types.is_date(kind) or (pa.types.is_timestamp(kind) and kind.unit == "s")
+    days = [pa.types.is_time(kind) or pa.types.is_date(kind) for kind in schema.types]
+    seconds = [pa.types.is_timestamp(kind) and kind.unit == "s" for kind in schema.types]
+    return tuple(name for name, day, second in zip(schema.names, days, seconds, strict=True) if day or second)
 
 
 def _comes_back(column):
-    """Whether every value of a column that `_has_limits` is within them."""
+    """Whether every value of a column of such a type is one of the others."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -112,7 +112,7 @@ def _comes_back(column):
         for end in ends:
             end.as_py()  # a day of Python, as pandas has it
         short = {pa.time64("ns"): pa.time64("us"), pa.date64(): pa.date32()}.get(kind, kind)
-        return column.cast(short).cast(kind).equals(column)
+        return short == kind or column.cast(short).cast(kind).equals(column)
     except (pa.ArrowException, ValueError, OverflowError):
         return False
 

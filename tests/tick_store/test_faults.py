@@ -187,6 +187,17 @@ def test_a_log_of_another_form_is_refused_and_left_as_it_is(tmp_path):
     assert (tmp_path / "s" / "log.sqlite").read_bytes() == before
 
 
+def test_a_log_without_tables_is_no_store_to_read(tmp_path):
+    """It is refused on opening, not first where it is read; a writer makes a store of it."""
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "log.sqlite").touch()
+    with pytest.raises(StoreError, match=r"s/log\.sqlite: no such table: updates"):
+        tick_store.open(tmp_path / "s", read_only=True)
+    tick_store.open(tmp_path / "s").close()
+    with tick_store.open(tmp_path / "s", read_only=True) as reader:
+        assert reader.snapshot().names == []
+
+
 CHANGED = [
     *(f"update updates set {value} where seq = 2" for value in (
         "source = 'g'", "source = null", "number = 7", "crc = crc + 1", "payload = zeroblob(length(payload))",
