@@ -130,13 +130,16 @@ def rows(log, path, table):
     return [values for *values, _ in found]
 
 
-def split(heads, payload):
-    """The streams of an update: (name, stream) in the order of `heads`, as they are in the log."""
+def update(path, row):
+    """The update in a row of `updates`: (seq, source, number, [(name, stream), …]); StoreError if its crc is wrong."""
+    seq, source, number, heads, crc, payload = row
+    if crc != checksum(seq, source, number, heads, payload=payload):
+        raise StoreError(f"{path}: update {seq}: the checksum is wrong")
     start, found = 0, []
     for name, size, *_ in json.loads(heads):
         found.append((name, memoryview(payload)[start : start + size]))
         start += size
-    return found
+    return seq, source, number, found
 
 
 def updates(log, path, after):
@@ -147,12 +150,10 @@ def updates(log, path, after):
     StoreError
         If a sequence number is missing, or a checksum is wrong.
     """
-    query = "select seq, source, number, heads, crc, payload from updates where seq > ? order by seq"
+    query = "select * from updates where seq > ? order by seq"
     with naming(path), closing(log.execute(query, (after,))) as found:
-        for seq, source, number, heads, crc, payload in found:
+        for row in found:
             after += 1
-            if seq != after:
+            if row[0] != after:
                 raise StoreError(f"{path}: update {after} is missing")
-            if crc != checksum(seq, source, number, heads, payload=payload):
-                raise StoreError(f"{path}: update {seq}: the checksum is wrong")
-            yield seq, source, number, split(heads, payload)
+            yield update(path, row)

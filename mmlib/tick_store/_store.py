@@ -273,11 +273,11 @@ class Store:
 
     def _sent(self, source, number, batches):
         """Whether this very update was sent before; StoreError if another one was under its number."""
-        rows = self._rows("select seq, heads, payload from updates where source = ? and number = ?", source, number)
+        rows = self._rows("select * from updates where source = ? and number = ?", source, number)
         if not rows:
             return False
-        ((seq, *update),) = rows
-        before = dict(_log.split(*update))
+        seq, _, _, streams = _log.update(self.path, rows[0])
+        before = dict(streams)
         if before.keys() != batches.keys() or not all(
             _forms.same(_forms.load(before[name]), batch) for name, batch in batches.items()
         ):

@@ -3,6 +3,7 @@
 import concurrent.futures
 import contextlib
 import enum
+import gc
 import itertools
 import os
 import random
@@ -20,7 +21,7 @@ import pyarrow as pa
 import pytest
 
 from mmlib import tick_store
-from mmlib.tick_store import StoreError
+from mmlib.tick_store import StoreError, _log
 
 
 def numbered(n, rows=5):
@@ -229,6 +230,17 @@ def test_no_value_of_the_log_changes_unseen(tmp_path, change):
         assert [update.seq for update in reader.follow(timeout=0)] == [1, 2, 3, 4, 5, 6]
 
 
+@pytest.mark.parametrize("change", ["heads = '['", "payload = x''", "payload = zeroblob(length(payload))"])
+def test_an_update_sent_again_is_not_compared_with_a_damaged_one(tmp_path, change):
+    """The log is told to be damaged, and not the source to have sent something else."""
+    with tick_store.open(tmp_path / "s") as store:
+        store.publish({"t": numbered(7)}, source="f", number=0)
+        with contextlib.closing(sqlite3.connect(tmp_path / "s" / "log.sqlite", isolation_level=None)) as log:
+            log.execute(f"update updates set {change}")
+        with pytest.raises(StoreError, match=r"s/log\.sqlite: update 1: the checksum is wrong"):
+            store.publish({"t": numbered(7)}, source="f", number=0)
+
+
 def test_a_batch_too_large_for_the_log_is_refused_and_the_next_is_kept(tmp_path):
     """SQLite keeps a billion bytes in a row, here ten thousand."""
     with tick_store.open(tmp_path / "s") as store:
@@ -301,6 +313,18 @@ def interrupted(action, moment):
     finally:
         sys.settrace(before)
     return None
+
+
+def test_a_block_that_was_forgotten_does_not_end_another(tmp_path):
+    """A Ctrl-C as it began, and a notebook that kept the exception until now, in the midst of the next update."""
+    with tick_store.open(tmp_path / "s") as store:
+        forgotten = [_log.transaction(store._log, store.path)]
+        forgotten[0].__enter__()
+        with _log.transaction(store._log, store.path):
+            forgotten.clear()
+            gc.collect()
+            assert store._log.in_transaction
+        assert store.publish({"t": numbered(0)}) == 1
 
 
 def timed(*times):
