@@ -1,6 +1,6 @@
 """What a command costs before it works: processor seconds of the process and its children, best of some turns.
 
-    python benchmarks/start.py [FOLDER]
+    python benchmarks/start.py [FOLDER] [--fresh]
 
 **Start.** A chapter without imports and without work, run by `mmlib run` and by papermill's command line: what is left
 is the program, the kernel, and the messages between them. **Start and imports.** The same with the first cell of a
@@ -8,8 +8,8 @@ chapter on market making, and the table of results. Both ways must leave the sam
 
 **The program.** `mmlib --help` against Python with typer imported: what the commands' modules add.
 
-Modules are compiled once, as for a user, whatever PYTHONDONTWRITEBYTECODE says. With the FOLDER of another
-mmlib, as `git worktree add` makes it, `mmlib run` is compared with that one's instead.
+Modules are compiled once, as for a user, or with `--fresh` by each process, as in a container that keeps nothing. With
+the FOLDER of another mmlib, as `git worktree add` makes it, `mmlib run` is compared with that one's instead.
 """
 
 import os
@@ -55,9 +55,10 @@ def compared(name, ours, other, turns=5, **environment):
 
 def main():
     python = [sys.executable, "-P", "-m"]
-    older = {"PYTHONPATH": os.path.abspath(sys.argv[1])} if len(sys.argv) > 1 else {}
+    folders = [name for name in sys.argv[1:] if name != "--fresh"]
+    older = {"PYTHONPATH": os.path.abspath(folders[0])} if folders else {}
     print("mmlib, the other way, ratio; processor seconds")
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    os.environ["PYTHONDONTWRITEBYTECODE"] = "1" if "--fresh" in sys.argv else ""
     with tempfile.TemporaryDirectory() as folder:
         os.environ["PYTHONPYCACHEPREFIX"] = str(Path(folder, "compiled"))
         for name, work in CELLS.items():

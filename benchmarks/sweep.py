@@ -1,10 +1,11 @@
 """What a rerun costs in a sweep and by papermill's command line, in CPU seconds of all processes, results compared.
 
-    python benchmarks/sweep.py [chapter …] [--all] [--scale]
+    python benchmarks/sweep.py [chapter …] [--all] [--scale] [--fresh]
 
 Without names: three chapters. With `--all` every chapter of the book; one whose own arithmetic, a run in a loaded
-process, is over a second is not compared. Modules are compiled once, as for a user. With `--scale` also one worker
-against two, by the clock, and 10,000 points of a toy chapter, whose processes may not grow.
+process, is over a second is not compared. Modules are compiled once, as for a user, or with `--fresh` by each process,
+as in a container that keeps nothing. With `--scale` also one worker against two, by the clock, and 10,000 points of a
+toy chapter, whose processes may not grow.
 """
 
 import os
@@ -112,7 +113,7 @@ def main():
     names = [name for name in sys.argv[1:] if not name.startswith("-")] or CHEAP
     if "--all" in sys.argv:
         names = list(_notebooks.paths())
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    os.environ["PYTHONDONTWRITEBYTECODE"] = "1" if "--fresh" in sys.argv else ""
     with tempfile.TemporaryDirectory() as text:
         folder = Path(text)
         os.environ["PYTHONPYCACHEPREFIX"] = str(folder / "compiled")
