@@ -230,6 +230,19 @@ def test_no_value_of_the_log_changes_unseen(tmp_path, change):
         assert [update.seq for update in reader.follow(timeout=0)] == [1, 2, 3, 4, 5, 6]
 
 
+def test_names_have_80_bytes_at_most(tmp_path):
+    """Of UTF-8, as a folder's name counts them."""
+    with tick_store.open(tmp_path / "s") as store:
+        for name in ("x" * 80, "é" * 40):
+            store.publish({name: numbered(0)}, source=name, number=0)
+            with pytest.raises(StoreError, match="a table's name must be text of 1 to 80 bytes"):
+                store.publish({name + "x": numbered(0)})
+            with pytest.raises(StoreError, match="source must be text of 1 to 80 bytes"):
+                store.last(name + "x")
+        store.end_of_day("2026-01-02")
+        assert store.snapshot().names == ["x" * 80, "é" * 40]
+
+
 @pytest.mark.parametrize("change", ["heads = '['", "payload = x''", "payload = zeroblob(length(payload))"])
 def test_an_update_sent_again_is_not_compared_with_a_damaged_one(tmp_path, change):
     """The log is told to be damaged, and not the source to have sent something else."""
