@@ -20,35 +20,27 @@ class Known(NamedTuple):
         The same, serialized.
     limited : tuple of str
         The columns of which not every value can be kept.
-    clock : (int, numpy.dtype) or None
-        Where the column ``time`` is, and the whole numbers that its values are; None without one.
-    newest : int or None
-        The latest time that it has seen.
+    clock : int
+        Where the column ``time`` is, -1 without one.
     """
 
     schema: Any
     form: bytes
     limited: tuple[str, ...]
-    clock: tuple[int, np.dtype] | None
-    newest: int | None
+    clock: int
 
 
-def known(name, schema, form=None, newest=None):
+def known(name, schema, form=None):
     """What is known of a table of this schema; StoreError if its ``time`` is neither a time nor a whole number."""
-    form = schema.serialize().to_pybytes() if form is None else form
-    return Known(schema, form, _limited(schema), _clock(name, schema), newest)
-
-
-def _clock(name, schema):
     import pyarrow as pa
 
-    place = schema.get_field_index("time")
-    if place < 0:
-        return None
-    kind = schema.field(place).type
-    if not (pa.types.is_temporal(kind) or pa.types.is_integer(kind)):
-        raise StoreError(f"{name!r}: time must be a time or a whole number; got {kind}")
-    return place, np.dtype(f"{'u' if pa.types.is_unsigned_integer(kind) else 'i'}{kind.bit_width // 8}")
+    form = schema.serialize().to_pybytes() if form is None else form
+    clock = schema.get_field_index("time")
+    if clock >= 0:
+        kind = schema.field(clock).type
+        if not (pa.types.is_temporal(kind) or pa.types.is_integer(kind)):
+            raise StoreError(f"{name!r}: time must be a time or a whole number; got {kind}")
+    return Known(schema, form, _limited(schema), clock)
 
 
 def check_name(what, name):
@@ -259,29 +251,30 @@ def told(schema):
     return ", ".join(f"{field.name} {field.type}" for field in schema)
 
 
-def times(name, batch, clock):
-    """The column ``time`` as whole numbers. StoreError where a time is missing."""
-    place, dtype = clock
-    column = batch.column(place)
-    if column.null_count:
-        raise StoreError(f"{name!r}: time is missing in row {column.is_null().to_pylist().index(True)}")
-    # Arrow's own ways to NumPy take three times as long, a tenth of a small update
-    found = np.frombuffer(column.buffers()[1], dtype, len(column), column.offset * dtype.itemsize)
-    if dtype.kind == "u" and found.max() >= 2**63:
-        raise StoreError(f"{name!r}: time must be less than 2**63; got {found.max()}")
-    return found.astype(np.int64, copy=False)
+def check_times(name, batch, clock):
+    """StoreError where a time is missing, or more than a whole number of 64 bits can be."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    times = batch.column(clock)
+    if times.null_count:
+        raise StoreError(f"{name!r}: time is missing in row {times.is_null().to_pylist().index(True)}")
+    if pa.types.is_uint64(times.type) and len(times) and pc.max(times).as_py() >= 2**63:
+        raise StoreError(f"{name!r}: time must be less than 2**63; got {pc.max(times)}")
 
 
-def lateness(name, batch, known):
-    """How many rows go back in time, and the latest time that the table has seen with them."""
-    if known.clock is None or len(batch) == 0:
-        return 0, known.newest
-    found = times(name, batch, known.clock)
-    before = int(found[0]) if known.newest is None else known.newest
-    if before <= found[0] and not np.count_nonzero(found[1:] < found[:-1]):  # as nearly always
-        return 0, int(found[-1])
-    seen = np.maximum.accumulate(np.append(before, found))
-    return int(np.count_nonzero(found < seen[:-1])), int(seen[-1])
+def lateness(table, before):
+    """How many rows lie before a time that the table had seen, `before` the latest of them; the latest with theirs."""
+    import pyarrow as pa
+
+    if "time" not in table.column_names or table.num_rows == 0:
+        return 0, before
+    column = table.column("time").combine_chunks()
+    if pa.types.is_temporal(column.type):
+        column = column.view(f"int{column.type.bit_width}")
+    times = column.cast(pa.int64()).to_numpy()
+    seen = np.maximum.accumulate(np.append(times[0] if before is None else before, times))
+    return int(np.count_nonzero(times < seen[:-1])), seen[-1]
 
 
 def with_seq(table, seq):

@@ -93,14 +93,13 @@ def _block(log, path, begin, end):
 _quoted = lru_cache(json.dumps)
 
 
-def head(name, size, rows, late, newest):
-    """What the log says of a table of an update: bytes of its stream, rows, rows that went back, latest time so far."""
-    return f"[{_quoted(name)}, {size}, {rows}, {late}, {'null' if newest is None else newest}]"
+def head(name, size):
+    """What the log says of a table of an update: its name, the bytes of its stream."""
+    return f"[{_quoted(name)}, {size}]"
 
 
 def checksum(*values, payload=b""):
-    """CRC-32 of a row; text of a kind of its own (NumPy's, an enum's) is the text that SQLite makes of it."""
-    values = tuple(str.__str__(value) if isinstance(value, str) else value for value in values)
+    """CRC-32 of a row, all its text plain `str`."""
     return zlib.crc32(payload, zlib.crc32(repr(values).encode()))
 
 
@@ -136,7 +135,7 @@ def update(path, row):
     if crc != checksum(seq, source, number, heads, payload=payload):
         raise StoreError(f"{path}: update {seq}: the checksum is wrong")
     start, found = 0, []
-    for name, size, *_ in json.loads(heads):
+    for name, size in json.loads(heads):
         found.append((name, memoryview(payload)[start : start + size]))
         start += size
     return seq, source, number, found

@@ -91,6 +91,7 @@ class Store:
             raise StoreError(f"source and number must be given together; got {source!r} and {number!r}")
         if source is not None:
             _forms.check_name("source", source)
+            source = str.__str__(source)  # the log gives back NumPy's text, or an enum's, as plain text
             number = integer("number", number, least=0, meaning="a source's own number of an update")
         if not isinstance(tables, dict) or not tables:
             raise StoreError(f"tables must be a dict of at least one table by name; got {tables!r}")
@@ -100,18 +101,17 @@ class Store:
 
     def _append(self, source, number, batches):
         last, self._last = self._last, None  # nothing is known if a Ctrl-C comes after the commit
-        before = {name: self._known.pop(name, None) for name in batches}
         with _log.transaction(self._log, self.path):
             if source is not None and self._sent(source, number, batches):
                 return None
             seq = (self._last_seq() if last is None else last) + 1
             known, heads, streams = {}, [], []
             for name, batch in batches.items():
-                known[name] = self._admit(name, batch, before[name])
-                late, newest = _forms.lateness(name, batch, known[name])
-                known[name] = known[name]._replace(newest=newest)
+                known[name] = self._admit(name, batch)
+                if known[name].clock >= 0:
+                    _forms.check_times(name, batch, known[name].clock)
                 stream = _forms.dump(batch, known[name].form)
-                heads.append(_log.head(name, len(stream), batch.num_rows, late, newest))
+                heads.append(_log.head(name, len(stream)))
                 streams.append(stream)
             _log.append(self._log, seq, source, number, heads, b"".join(streams))
         self._known.update(known)
@@ -132,12 +132,19 @@ class Store:
         )
 
     def late(self) -> pd.DataFrame:
-        """Batches with rows whose ``time`` lies before one that the table had seen: seq, name, rows."""
-        rows = self._asked(
-            """select seq, json_extract(value, '$[0]') as name, json_extract(value, '$[3]') as late
-               from updates, json_each(heads) where late > 0 order by seq, name"""
-        )
-        return pd.DataFrame(rows, columns=["seq", "name", "rows"])
+        """Batches with rows whose ``time`` lies before one that the table had seen: seq, name, rows.
+
+        The whole log is read for it. StoreError if it is damaged.
+        """
+        found: list[tuple[int, str, int]] = []
+        newest: dict[str, int] = {}
+        with self._turn, _log.reading(self._log, self.path):
+            for seq, _, _, streams in _log.updates(self._log, self.path, 0):
+                for name, stream in sorted(streams):
+                    rows, newest[name] = _forms.lateness(_forms.load(stream), newest.get(name))
+                    if rows:
+                        found.append((seq, name, rows))
+        return pd.DataFrame(found, columns=["seq", "name", "rows"])
 
     def follow(self, since: int = 0, timeout: float | None = None) -> "Follower":
         """Updates after the sequence number `since`, in order, each once, and those to come.
@@ -287,13 +294,13 @@ class Store:
             )
         return True
 
-    def _admit(self, name, batch, before):
+    def _admit(self, name, batch):
         """What is known of the table that this is a batch of; a new table's form is written down."""
-        known = before or self._looked_up(name)
+        known = self._known.get(name) or self._looked_up(name)
         if known is None:
             _forms.check_kept(name, batch.schema)
             known = _forms.known(name, batch.schema)
-            _log.write(self._log, "tables", name, known.form)
+            _log.write(self._log, "tables", str.__str__(name), known.form)
         elif not batch.schema.equals(known.schema):
             raise StoreError(
                 f"{name!r} must have the columns {_forms.told(known.schema)}; got {_forms.told(batch.schema)}"
@@ -304,12 +311,7 @@ class Store:
         """What the log knows of a table, None if nothing."""
         for other, form in _log.rows(self._log, self.path, "tables"):
             if other == name:
-                newest = self._rows(
-                    """select json_extract(value, '$[4]') from updates, json_each(heads)
-                       where json_extract(value, '$[0]') = ? order by seq desc limit 1""",
-                    name,
-                )
-                return _forms.known(name, _forms.schema(form), form, newest[0][0])
+                return _forms.known(name, _forms.schema(form), form)
             if other.encode().lower() == name.encode().lower():  # DuckDB folds the letters of ASCII
                 raise StoreError(f"{name!r}: SQL does not keep it apart from {other!r}; another name must be chosen")
         return None
