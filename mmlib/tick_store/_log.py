@@ -6,9 +6,9 @@ tables(name, schema, crc)    the form of each table, from its first batch
 days(date, last, files, crc)    the last update of a closed day; a JSON list of [name, sha256] of its files, null until
     all are written
 
-crc is of all that stands beside it in the row: a flipped bit is an error when it is read. An update is a row of one
-table without an index of its own where it has no source, and nothing else is written with it: each further page that a
-transaction changes costs a tenth of it.
+crc is of all that stands beside it in the row: a flipped bit is an error when it is read. Nothing else is written with
+an update, and only one with a source is in an index: each further page of the file that a small transaction changes
+makes it a sixth dearer, where nothing is synced.
 """
 
 import json
