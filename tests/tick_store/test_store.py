@@ -665,6 +665,13 @@ def test_what_names_no_folder_makes_none(tmp_path, monkeypatch, url):
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.parametrize("folder", ["made", "empty", "under/way/made"])
+def test_a_store_is_made_where_nothing_is(tmp_path, folder):
+    (tmp_path / "empty").mkdir()
+    with tick_store.open(tmp_path / folder) as store:
+        assert store.publish({"t": trades(1)}) == 1
+
+
 def test_a_lock_that_is_another_file_is_refused_and_left(tmp_path):
     tick_store.open(tmp_path / "s").close()
     (tmp_path / "s" / "writer.lock").write_bytes(b"mine" * 300)
