@@ -189,7 +189,7 @@ def test_other_bad_commands_are_refused_in_one_line(toy, tmp_path):
     assert "--plot must name a file that ends in .png" in refused(toy, "-p", "gamma", "1,2", "--plot", "a.pdf")
     assert "one or two swept parameters; got 0" in refused(toy, "--plot", "a.png")
     assert "no chapter 'toyy'" in refused("toyy")
-    assert "Invalid value for '--workers'" in refused(toy, "--workers", 0)
+    assert "Invalid value for '--workers': 0 is not in the range x>=1" in refused(toy, "--workers", 0)
     (tmp_path / "toy.parquet").write_text("something else")
     assert "toy.parquet is there and is no table of a sweep" in refused(toy, "-p", "gamma", "1,2")
 
