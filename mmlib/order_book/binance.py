@@ -32,6 +32,7 @@ from mmlib.order_book.events import ASK, BID, COLUMNS, DEPTH, SNAPSHOT, TOUCH, T
 #: A capture of the first half of the synthetic hour; `synthetic.SAMPLE` has its truth.
 SAMPLE = str(Path(__file__).parents[2] / "data/order_book/synth_20260105.gz")
 MOST = 4_000_000_000  #: bytes that a file may unpack to
+_KINDS = {"depthUpdate": DEPTH, "bookTicker": TOUCH, "trade": TRADE}
 _NUMBER = re.compile(r"[0-9]{1,15}(\.[0-9]{1,18})?").fullmatch
 _LATEST = 2**63 // 10**6 - 1  # ms that are still whole nanoseconds of 64 bits
 
@@ -130,22 +131,22 @@ class _Ladder:
 
 
 def _capture(name, text, levels, resync):
-    rows, books = [], []  # rows: message, local, time, kind, id, size, price, side; books: one a message
+    rows, messages = [], []  # rows: price, size, side; messages: their rows, line, local, time in ms, kind, id, book
     report = {"depth": 0, "touch": 0, "trade": 0, "snapshot": 0, "dropped": 0, "other_trades": 0, "gaps": []}
     ladders, last, snapshot, waiting = None, None, None, []
     nothing = [np.nan, 0.0, np.nan, 0.0] * levels
     book, symbol = nothing, None
     dated = {}  # whether messages of a kind have the exchange's time
     for line, local, message in _messages(name, text):
-        if "lastUpdateId" in message:
-            message_kind, data = SNAPSHOT, message
-        else:
-            data = message.get("data", message)
-            message_kind = {"depthUpdate": DEPTH, "bookTicker": TOUCH, "trade": TRADE}.get(data.get("e"))
-            if symbol not in (None, data.get("s")):
-                raise EventError(f"{name}, line {line}: must be of one symbol, {symbol}; got {data.get('s')!r}")
-            symbol = data.get("s")
         try:
+            if "lastUpdateId" in message:
+                message_kind, data = SNAPSHOT, message
+            else:
+                data = message.get("data", message)
+                message_kind = _KINDS.get(str(data.get("e")))
+                if symbol not in (None, data.get("s")):
+                    raise ValueError(f"must be of one symbol, {symbol}; got {data.get('s')!r}")
+                symbol = data.get("s")
             if dated.setdefault(message_kind, "T" in data) != ("T" in data):
                 raise ValueError("must have the exchange's time T in all messages of a kind, or in none")
             if message_kind == SNAPSHOT:
@@ -155,17 +156,17 @@ def _capture(name, text, levels, resync):
                 _apply(ladders, changes)
                 book = _book(ladders, levels)
                 time = _whole(data["T"], _LATEST) if "T" in data else local // 10**6
-                _add(rows, books, book, (line, local, time), SNAPSHOT, snapshot, changes)
+                _add(rows, messages, book, (line, local, time), SNAPSHOT, snapshot, changes)
                 pending, waiting = waiting, []
                 for earlier in pending:
-                    last, book = _depth(name, earlier, ladders, snapshot, last, report, resync, levels, rows, books)
+                    last, book = _depth(name, earlier, ladders, snapshot, last, report, resync, levels, rows, messages)
             elif message_kind == DEPTH:
                 report["depth"] += 1
                 if ladders is None:
                     waiting.append((line, local, data))
                     continue
                 last, book = _depth(
-                    name, (line, local, data), ladders, snapshot, last, report, resync, levels, rows, books
+                    name, (line, local, data), ladders, snapshot, last, report, resync, levels, rows, messages
                 )
                 if last == -1:
                     ladders, book = None, nothing
@@ -174,7 +175,7 @@ def _capture(name, text, levels, resync):
                 touch = [(_number(data["b"]), _number(data["B"]), BID), (_number(data["a"]), _number(data["A"]), ASK)]
                 _check(touch)
                 time = _whole(data["T"], _LATEST) if "T" in data else local // 10**6
-                _add(rows, books, book, (line, local, time), TOUCH, _whole(data["u"]), touch)
+                _add(rows, messages, book, (line, local, time), TOUCH, _whole(data["u"]), touch)
             elif message_kind == TRADE:
                 if data.get("X", "MARKET") != "MARKET":
                     report["other_trades"] += 1
@@ -184,10 +185,10 @@ def _capture(name, text, levels, resync):
                     raise ValueError(f"m must be true or false; got {data['m']!r}")
                 trade = [(_number(data["p"]), _number(data["q"]), BID if data["m"] else ASK)]
                 _check(trade)
-                _add(rows, books, book, (line, local, _whole(data["T"], _LATEST)), TRADE, _whole(data["t"]), trade)
+                _add(rows, messages, book, (line, local, _whole(data["T"], _LATEST)), TRADE, _whole(data["t"]), trade)
             else:
                 raise ValueError(f"must be depthUpdate, bookTicker, trade or a snapshot; got {str(data)[:60]}")
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             if isinstance(error, EventError):
                 raise
             what = f"has no {error}" if isinstance(error, KeyError) else str(error)
@@ -195,7 +196,7 @@ def _capture(name, text, levels, resync):
     report["dropped"] += len(waiting)
     if not rows:
         raise EventError(f"{name}: must have a message at least; it has none")
-    return _frame(rows, books, levels, report)
+    return _frame(rows, messages, levels, report)
 
 
 def _messages(name: str, text: str) -> Iterator[tuple[int, int, dict]]:
@@ -206,7 +207,7 @@ def _messages(name: str, text: str) -> Iterator[tuple[int, int, dict]]:
         try:
             if not (local.isascii() and local.isdigit() and len(local) <= 19 and int(local) < 2**63):
                 raise ValueError(f"must begin with the local time in ns; got {raw[:30]!r}")
-            message = json.loads(message, parse_constant=_no_constant, object_pairs_hook=_once)
+            message = _DECODER.decode(message)
             if not isinstance(message, dict):
                 raise ValueError("must hold a JSON object")
         except (ValueError, RecursionError) as error:
@@ -223,6 +224,9 @@ def _once(pairs):
     if len(found) < len(pairs):
         raise ValueError(f"must have each name once in an object; got {[name for name, _ in pairs]}")
     return found
+
+
+_DECODER = json.JSONDecoder(parse_constant=_no_constant, object_pairs_hook=_once)  # `json.loads` makes one a line
 
 
 def _number(text):
@@ -256,7 +260,7 @@ def _apply(ladders, changes):
         ladders[side].set(price, size)
 
 
-def _depth(name, message, ladders, snapshot, last, report, resync, levels, rows, books):
+def _depth(name, message, ladders, snapshot, last, report, resync, levels, rows, messages):
     """Apply a depth message: the id that the next must continue (−1: none can, a snapshot is needed), and the book."""
     line, local, data = message
     first, final = _whole(data["U"]), _whole(data["u"])
@@ -278,7 +282,7 @@ def _depth(name, message, ladders, snapshot, last, report, resync, levels, rows,
     _apply(ladders, changes)
     book = _book(ladders, levels)
     time = _whole(data["T" if "T" in data else "E"], _LATEST)
-    _add(rows, books, book, (line, local, time), DEPTH, final, changes)
+    _add(rows, messages, book, (line, local, time), DEPTH, final, changes)
     return final, book
 
 
@@ -287,21 +291,18 @@ def _book(ladders, levels):
     return [x for level in zip(asks, ask_sizes, bids, bid_sizes, strict=True) for x in level]
 
 
-def _add(rows, books, book, stamp, kind, number, changes):
-    line, local, time = stamp
-    books.append((len(changes), book))
-    for price, size, side in changes:
-        rows.append((time * 10**6, local, kind, number, size, price, side, line))
+def _add(rows, messages, book, stamp, kind, number, changes):
+    messages.append((len(changes), *stamp, kind, number, book))
+    rows.extend(changes)
 
 
-def _frame(rows, books, levels, report):
-    time, local, kind, number, size, price, side, line = (np.array(column) for column in zip(*rows, strict=True))
-    frame = pd.DataFrame(
-        dict(zip(COLUMNS, [time, local, kind.astype(np.int8), number, size, price, side.astype(np.int8)], strict=True))
-    )
-    table = np.repeat(np.array([book for _, book in books]), [n for n, _ in books], axis=0)
-    frame[book_columns(levels)] = table
-    frame["message"] = line
+def _frame(rows, messages, levels, report):
+    count, *columns = (np.array(column) for column in zip(*messages, strict=True))
+    line, local, time, kind, number, table = (np.repeat(column, count, axis=0) for column in columns)
+    price, size, side = (np.array(column) for column in zip(*rows, strict=True))
+    time *= 10**6
+    columns = [time, local, kind.astype(np.int8), number, size, price, side.astype(np.int8), *table.T, line]
+    frame = pd.DataFrame(dict(zip((*COLUMNS, *book_columns(levels), "message"), columns, strict=True)))
     lag = (local - time) / 1e6
     report |= {
         "before_snapshot": int(np.sum(np.isnan(table[:, 0]) & np.isnan(table[:, 2]))),

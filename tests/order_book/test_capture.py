@@ -126,6 +126,8 @@ def test_the_first_update_after_a_snapshot(tmp_path, update, rows):
         (trade(1, time=9223372036855), "whole numbers from 0 to 9223372036853"),
         ({**trade(1), "s": "R"}, "must be of one symbol, S; got 'R'"),
         ({"e": "kline", "s": "S"}, "must be depthUpdate, bookTicker, trade or a snapshot"),
+        ({"e": ["trade"], "s": "S"}, "must be depthUpdate, bookTicker, trade or a snapshot"),
+        ({"data": ["trade"]}, "'list' object has no attribute 'get'"),
         ({"e": "trade", "s": "S"}, "has no 'm'"),
         ({**touch(3), "T": 5}, "must have the exchange's time T in all messages of a kind, or in none"),
     ],
