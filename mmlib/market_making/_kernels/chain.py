@@ -230,7 +230,7 @@ def occupancy_forward(dt, bid_rate, ask_rate, bid_to, ask_to, start, s, weights)
     time = np.zeros((len(dt), m))
     for i in range(len(dt)):
         matrix = jump_matrix(bid_rate[i], bid_to, ask_rate[i], ask_to, -bid_rate[i] - ask_rate[i])
-        time[i] = phi(dt[i], transposed(matrix), law, s, weights).real
+        time[i] = real_phi(dt[i], transposed(matrix), law, s, weights)
         for q in range(m):
             for rate, to in ((bid_rate[i, q], bid_to[q]), (ask_rate[i, q], ask_to[q])):
                 law[q] -= time[i, q] * rate
