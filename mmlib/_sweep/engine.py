@@ -76,6 +76,7 @@ class Engine:
 
     def _asked(self, request, wanted):
         if self.process is None or self.process.poll() is not None:
+            self.close()  # a process that is gone has left its folder
             self._start(wanted)
         self._send(request)
         return self._answer(wanted)
