@@ -4,8 +4,9 @@ In: a JSON line with the chapter's cells, then a JSON line a run, {"values": {�
 Out: {"folder": its temporary one}, then {"results": {…}} or {"error": "…"} for each, in order.
 
 Cells are run in children only: what one leaves behind (threads of OpenMP, caches, settings) would be in all later ones.
-The parent imports, and compiles one function, so that numba's tables are built. A child is killed with its group when
-its time is over or when nobody waits for it any more (the end of stdin); it kills itself when this process is gone.
+The parent imports, compiles one function and makes a table and a figure, so that no run pays for the first of them.
+A child is killed with its group when its time is over or when nobody waits for it any more (the end of stdin); it kills
+itself when this process is gone.
 """
 
 import ast
@@ -23,7 +24,9 @@ import threading
 import time
 import types
 from contextlib import suppress
+from functools import cache
 from importlib import import_module
+from itertools import islice
 from typing import Any
 
 #: Seconds of the longest time-out, of decades: `select` refuses much more.
@@ -38,19 +41,30 @@ class Program:
     def __init__(self, cells: list[str], place: int):
         self.cells, self.place = cells, place
         self.imported: set[str] = set()
-        self.compiled = False
+        self.tables = False
         self.loaded: list[tuple] = []
+        self.functions: list[tuple] = []
 
     def preload(self) -> None:
         """Import what the cells import; what cannot be imported is an error of the runs, not of this process."""
-        for name in ("IPython.display", "pandas", "mmlib.chapter"):  # what chapter.results needs
-            import_module(name)
-        for cell in self.cells:
-            with suppress(SyntaxError):
+        from IPython import display
+
+        from mmlib import chapter
+
+        display.display = lambda *objects, **options: None  # nobody looks
+        chapter.results(any=0)  # a first table loads much of pandas, and a first figure much of matplotlib
+        for place, cell in enumerate(self.cells):
+            with suppress(Exception):
+                _code(cell, self._number(place))
                 for node in ast.walk(ast.parse(cell)):
                     if isinstance(node, ast.Import | ast.ImportFrom):
                         with suppress(Exception):
                             exec(compile(ast.Module([node], []), "<import>", "exec"), {})
+        if plt := sys.modules.get("matplotlib.pyplot"):
+            with suppress(Exception):
+                plt.plot(0, label="any")
+                plt.legend()
+            plt.close("all")
         self._settle()
 
     def learn(self, modules: list[str]) -> None:
@@ -64,8 +78,8 @@ class Program:
             self._settle()
 
     def load(self, compiled: str) -> None:
-        """Load what a run has compiled or found compiled on disk, as `_compiled` names it: none of it is run."""
-        new = [each for each in pickle.loads(base64.b64decode(compiled)) if each not in self.loaded]
+        """Load what a run has compiled or found compiled on disk, as `compiled` names it: none of it is run."""
+        new = pickle.loads(base64.b64decode(compiled))
         self.loaded += new
         for module, name, types_of_arguments in new:
             with suppress(Exception):
@@ -73,11 +87,21 @@ class Program:
         if new:
             self._settle()
 
+    def compiled(self, modules: list[str]) -> str:
+        """What numba has compiled here and `load` has not: module, name and types of each function, as text."""
+        found = [
+            (module, name, signature.args)
+            for module, name, function in self.functions + _functions(modules)
+            for signature in function.nopython_signatures
+        ]
+        return base64.b64encode(pickle.dumps([each for each in found if each not in self.loaded])).decode()
+
     def _settle(self) -> None:
         """Build numba's tables, and keep what is there out of the children's garbage collection."""
-        if not self.compiled and (numba := sys.modules.get("numba")):
+        self.functions = _functions(list(sys.modules))
+        if not self.tables and (numba := sys.modules.get("numba")):
             numba.njit(lambda x: x + 1)(1.0)  # serial: no thread starts here
-            self.compiled = True
+            self.tables = True
         gc.collect()
         gc.freeze()
 
@@ -92,23 +116,32 @@ class Program:
         module = types.ModuleType("__main__")
         sys.modules["__main__"] = module
         module.__dict__["display"] = display
-        number = 0
+        place = 0
         try:
             if self.place < 0:
                 module.__dict__.update(values)
             for place, cell in enumerate(self.cells):
-                number += 1
-                exec(compile(cell, f"<cell {number}>", "exec"), module.__dict__)
+                exec(_code(cell, self._number(place)), module.__dict__)
                 if place == self.place:
                     module.__dict__.update(values)
-                    number += 1  # as papermill counts, which writes the values into a cell of their own
                 if plt := sys.modules.get("matplotlib.pyplot"):
                     plt.close("all")  # as a notebook does after each cell; figures are made and never drawn
         except chapter.BadParameter as error:
             return {"error": _text(error) or type(error).__name__}  # "" is that of a run that succeeded
         except BaseException as error:  # SystemExit too: whatever ends a cell is the run's error
-            return {"error": f"cell {number} failed with {type(error).__name__}: {_text(error)}".rstrip(": ")}
+            what = f"failed with {type(error).__name__}: {_text(error)}".rstrip(": ")
+            return {"error": f"cell {self._number(place)} {what}"}
         return {"results": {k: _text(v) if isinstance(v, str) else v for k, v in results.items()}}
+
+    def _number(self, place: int) -> int:
+        """A cell's number as papermill counts, which writes the values into a cell of their own."""
+        return place + 1 + (0 <= self.place < place)
+
+
+@cache
+def _code(cell: str, number: int) -> types.CodeType:
+    """A cell compiled, once for all runs; an error is each run's."""
+    return compile(cell, f"<cell {number}>", "exec")
 
 
 def _text(value: object) -> str:
@@ -187,18 +220,18 @@ def _death(status: int) -> str:
     return f"the run's process ended itself with code {os.WEXITSTATUS(status)}"
 
 
-def _compiled() -> str:
-    """Module, name and types of each function of mmlib that numba has compiled here, as text; of serial ones only.
+def _functions(modules: list[str]) -> list[tuple]:
+    """Module, name and function of each that numba compiles in these modules of mmlib; serial ones only.
 
     One that is parallel starts threads as it is loaded, which no fork survives.
     """
     found = []
-    for module in [name for name in sys.modules if name.startswith("mmlib.")]:
+    for module in [name for name in modules if name.startswith("mmlib.")]:
         for name, value in vars(sys.modules[module]).items():
             here = getattr(value, "__module__", "") == module and hasattr(value, "nopython_signatures")
             if here and not value.targetoptions.get("parallel"):
-                found += [(module, name, signature.args) for signature in value.nopython_signatures]
-    return base64.b64encode(pickle.dumps(found)).decode()
+                found.append((module, name, value))
+    return found
 
 
 def _child(program, values, out, into, alive, held, scratch):
@@ -211,10 +244,12 @@ def _child(program, values, out, into, alive, held, scratch):
         os.close(held)
         threading.Thread(target=_follow, args=(alive,), daemon=True).start()
         os.environ["TMPDIR"] = tempfile.tempdir = scratch
-        before = set(sys.modules)
+        before = len(sys.modules)
         answer = program.run(values)
-        answer["modules"] = [name for name in sys.modules if name not in before and _own(name)]
-        answer["compiled"] = _compiled()
+        # the last of `sys.modules`: who looks at all of its names copies the memory that they are in
+        new = [*islice(reversed(sys.modules), max(0, len(sys.modules) - before))][::-1]
+        answer["modules"] = [name for name in new if _own(name)]
+        answer["compiled"] = program.compiled(new)
         _write(into, answer)
         code = 0
     finally:
