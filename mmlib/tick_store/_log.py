@@ -51,7 +51,7 @@ def connect(path, *, read_only, durable):
         return log
 
 
-class naming:  # noqa: N801, a function for its users; as a generator it would take three times as long
+class naming:
     """SQLite's errors as `StoreError`s that name the log and what follows for the update."""
 
     def __init__(self, path):
