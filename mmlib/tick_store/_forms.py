@@ -129,6 +129,8 @@ def check_kept(name, form):
     import pyarrow.parquet as pq
 
     for field in form:
+        if _beyond_sql(field.type):  # one such table would be in the way of every question
+            raise StoreError(f"{name!r}, column {field.name!r}: {field.type} cannot be kept (DuckDB does not know it)")
         try:
             alone = pa.record_batch({field.name: pa.nulls(1, field.type)})
             row = load(dump(alone, alone.schema.serialize()))
@@ -138,6 +140,13 @@ def check_kept(name, form):
             pq.read_table(pa.BufferReader(out.getvalue())).cast(row.schema)
         except (pa.ArrowException, TypeError, OSError) as error:
             raise StoreError(f"{name!r}, column {field.name!r}: {field.type} cannot be kept ({error})") from error
+
+
+def _beyond_sql(kind):
+    import pyarrow as pa
+
+    inner = (kind.field(i).type for i in range(kind.num_fields))
+    return pa.types.is_float16(kind) or pa.types.is_decimal256(kind) or any(map(_beyond_sql, inner))
 
 
 def pandas(table):
