@@ -22,12 +22,15 @@ class Known(NamedTuple):
         The columns of which not every value can be kept.
     clock : int
         Where the column ``time`` is, -1 without one.
+    unsigned : bool
+        Whether its whole numbers may be more than one of 64 bits with a sign can be.
     """
 
     schema: Any
     form: bytes
     limited: tuple[str, ...]
     clock: int
+    unsigned: bool
 
 
 def known(name, schema, form=None):
@@ -36,11 +39,10 @@ def known(name, schema, form=None):
 
     form = schema.serialize().to_pybytes() if form is None else form
     clock = schema.get_field_index("time")
-    if clock >= 0:
-        kind = schema.field(clock).type
-        if not (pa.types.is_temporal(kind) or pa.types.is_integer(kind)):
-            raise StoreError(f"{name!r}: time must be a time or a whole number; got {kind}")
-    return Known(schema, form, _limited(schema), clock)
+    kind = schema.field(clock).type if clock >= 0 else pa.int64()
+    if not (pa.types.is_temporal(kind) or pa.types.is_integer(kind)):
+        raise StoreError(f"{name!r}: time must be a time or a whole number; got {kind}")
+    return Known(schema, form, _limited(schema), clock, pa.types.is_uint64(kind))
 
 
 def check_name(what, name):
@@ -127,6 +129,8 @@ def check_kept(name, form):
     import pyarrow.parquet as pq
 
     for field in form:
+        if _beyond_sql(field.type):  # one such table would be in the way of every question
+            raise StoreError(f"{name!r}, column {field.name!r}: {field.type} cannot be kept (DuckDB does not know it)")
         try:
             alone = pa.record_batch({field.name: pa.nulls(1, field.type)})
             row = load(dump(alone, alone.schema.serialize()))
@@ -136,6 +140,13 @@ def check_kept(name, form):
             pq.read_table(pa.BufferReader(out.getvalue())).cast(row.schema)
         except (pa.ArrowException, TypeError, OSError) as error:
             raise StoreError(f"{name!r}, column {field.name!r}: {field.type} cannot be kept ({error})") from error
+
+
+def _beyond_sql(kind):
+    import pyarrow as pa
+
+    inner = (kind.field(i).type for i in range(kind.num_fields))
+    return pa.types.is_float16(kind) or pa.types.is_decimal256(kind) or any(map(_beyond_sql, inner))
 
 
 def pandas(table):
@@ -251,16 +262,15 @@ def told(schema):
     return ", ".join(f"{field.name} {field.type}" for field in schema)
 
 
-def check_times(name, batch, clock):
+def check_times(name, batch, known):
     """StoreError where a time is missing, or more than a whole number of 64 bits can be."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    times = batch.column(clock)
+    if known.clock < 0:
+        return
+    times = batch.column(known.clock)
     if times.null_count:
         raise StoreError(f"{name!r}: time is missing in row {times.is_null().to_pylist().index(True)}")
-    if pa.types.is_uint64(times.type) and len(times) and pc.max(times).as_py() >= 2**63:
-        raise StoreError(f"{name!r}: time must be less than 2**63; got {pc.max(times)}")
+    if known.unsigned and (latest := times.to_numpy().max(initial=0)) >= 2**63:
+        raise StoreError(f"{name!r}: time must be less than 2**63; got {latest}")
 
 
 def lateness(table, before):

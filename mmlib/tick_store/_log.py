@@ -1,7 +1,7 @@
 """The log: SQLite in WAL mode. One transaction is one update, one row, with one sequence number and all its tables.
 
-updates(seq, source, number, heads, crc, payload)    (source, number) once; heads is a JSON list of a `head` a table,
-    payload their Arrow IPC streams one after the other, never pickle
+updates(seq, source, number, heads, crc, payload)    (source, number) once; heads is a JSON list of [name, bytes] of
+    each table, payload their Arrow IPC streams one after the other, never pickle
 tables(name, schema, crc)    the form of each table, from its first batch
 days(date, last, files, crc)    the last update of a closed day; a JSON list of [name, sha256] of its files, null until
     all are written
@@ -51,16 +51,21 @@ def connect(path, *, read_only, durable):
         return log
 
 
-@contextmanager
-def naming(path):
+class naming:
     """SQLite's errors as `StoreError`s that name the log and what follows for the update."""
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        kept = "nothing of this update is kept, all earlier ones are" if "full" in str(error) else "see the file"
-        raise StoreError(f"{path}: {error}; {kept}") from error
-    except (sqlite3.DatabaseError, sqlite3.InterfaceError) as error:
-        raise StoreError(f"{path}: not a readable log ({error})") from error
+
+    def __init__(self, path):
+        self.path = path
+
+    def __enter__(self):
+        pass
+
+    def __exit__(self, kind, error, traceback):
+        if isinstance(error, sqlite3.OperationalError):
+            kept = "nothing of this update is kept, all earlier ones are" if "full" in str(error) else "see the file"
+            raise StoreError(f"{self.path}: {error}; {kept}") from error
+        if isinstance(error, sqlite3.DatabaseError | sqlite3.InterfaceError):
+            raise StoreError(f"{self.path}: not a readable log ({error})") from error
 
 
 def transaction(log, path):
@@ -75,16 +80,16 @@ def reading(log, path):
 
 @contextmanager
 def _block(log, path, begin, end):
-    with naming(path):
+    try:
         if log.in_transaction:  # left by a Ctrl-C that came between a block's beginning and what ends it
             log.execute("rollback")
-        try:
-            log.execute(begin)
-            yield
-            log.execute(end)
-        except GeneratorExit:  # such a block is forgotten at any time, perhaps within another, which is not its to end
-            raise
-        except BaseException:
+        log.execute(begin)
+        yield
+        log.execute(end)
+    except GeneratorExit:  # such a block is forgotten at any time, perhaps within another, which is not its to end
+        raise
+    except BaseException:
+        with naming(path):
             if log.in_transaction:
                 log.execute("rollback")
             raise
@@ -93,24 +98,21 @@ def _block(log, path, begin, end):
 _quoted = lru_cache(json.dumps)
 
 
-def head(name, size):
-    """What the log says of a table of an update: its name, the bytes of its stream."""
-    return f"[{_quoted(name)}, {size}]"
-
-
 def checksum(*values, payload=b""):
     """CRC-32 of a row, all its text plain `str`."""
     return zlib.crc32(payload, zlib.crc32(repr(values).encode()))
 
 
-def append(log, seq, source, number, heads, payload):
-    """Write an update."""
-    most = log.getlimit(sqlite3.SQLITE_LIMIT_LENGTH)
-    heads = f"[{', '.join(heads)}]"
-    if len(payload) + len(heads) + 1000 > most:  # a row has its numbers and a source's name as well
-        raise StoreError(f"an update must have less than {most:,} bytes; this one has {len(payload):,}")
+def append(log, seq, source, number, streams):
+    """Write an update, its tables' streams by name."""
+    heads = f"[{', '.join([f'[{_quoted(name)}, {len(stream)}]' for name, stream in streams.items()])}]"
+    payload = b"".join(streams.values())
     row = (seq, source, number, heads, checksum(seq, source, number, heads, payload=payload), payload)
-    log.execute("insert into updates values (?, ?, ?, ?, ?, ?)", row)
+    try:
+        log.execute("insert into updates values (?, ?, ?, ?, ?, ?)", row)
+    except (sqlite3.DataError, OverflowError):  # a row has its numbers and a source's name as well
+        most = log.getlimit(sqlite3.SQLITE_LIMIT_LENGTH)
+        raise StoreError(f"an update must have less than {most:,} bytes; this one has {len(payload):,}") from None
 
 
 def write(log, table, *values):

@@ -101,19 +101,17 @@ class Store:
 
     def _append(self, source, number, batches):
         last, self._last = self._last, None  # nothing is known if a Ctrl-C comes after the commit
-        with _log.transaction(self._log, self.path):
+        alone = source is None and self._known.keys() >= batches.keys() and not self._log.in_transaction
+        with _log.naming(self.path) if alone else _log.transaction(self._log, self.path):
             if source is not None and self._sent(source, number, batches):
                 return None
             seq = (self._last_seq() if last is None else last) + 1
-            known, heads, streams = {}, [], []
+            known, streams = {}, {}
             for name, batch in batches.items():
                 known[name] = self._admit(name, batch)
-                if known[name].clock >= 0:
-                    _forms.check_times(name, batch, known[name].clock)
-                stream = _forms.dump(batch, known[name].form)
-                heads.append(_log.head(name, len(stream)))
-                streams.append(stream)
-            _log.append(self._log, seq, source, number, heads, b"".join(streams))
+                _forms.check_times(name, batch, known[name])
+                streams[name] = _forms.dump(batch, known[name].form)
+            _log.append(self._log, seq, source, number, streams)
         self._known.update(known)
         self._last = seq
         return seq

@@ -50,7 +50,7 @@ def test_the_anatomy_is_kept(path):
 @each_chapter
 def test_cells_are_short_and_files_small(path):
     assert max(len(cell.source.splitlines()) for cell in code_cells(path)) <= 25
-    assert path.stat().st_size <= 330_000
+    assert path.stat().st_size <= 300_000
 
 
 @each_chapter

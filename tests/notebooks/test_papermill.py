@@ -29,6 +29,7 @@ OTHER = {
     "market_making/glft": {"gamma": 0.2, "sigma": 1.5, "steps": 50, "max_inventory": 20},
     "market_making/hjb_numerics": {"gamma": 0.2, "max_inventory": 6, "coarsest": 10},
     "market_making/liquidation": {"sigma": 1.5, "gamma": 0.05, "inventory": 4, "seed": 8},
+    "market_making/maps": {"gamma": 0.2, "sigma": 1.5, "max_inventory": 5},
     "market_making/strategies": {"gamma": 0.05, "steps": 50, "paths": 4000, "few_paths": 200, "seed": 8},
     "market_making/ticks": {"phi": 0.4, "tick": 0.4, "max_inventory": 3, "obliged": 1},
     "order_book/calibrate": {"high": 8.0, "gamma": 0.02, "draws": 60, "days": 10},
@@ -49,6 +50,7 @@ ENDS = [
     ("market_making/avellaneda_stoikov", {"gamma": 1.0, "paths": 5000}),
     ("market_making/beyond_exponential", {"gamma": 1.0, "k": 10.0, "sigma": 1.0, "max_inventory": 8}),
     ("market_making/glft", {"steps": 1}),
+    ("market_making/maps", {"max_inventory": 1}),
     ("market_making/strategies", {"steps": 1, "paths": 4000, "few_paths": 200}),
     ("market_making/ticks", {"max_inventory": 7}),
 ]

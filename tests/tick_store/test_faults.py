@@ -331,6 +331,33 @@ def test_a_block_that_was_forgotten_does_not_end_another(tmp_path):
         assert store.publish({"t": numbered(0)}) == 1
 
 
+def test_a_transaction_that_was_left_open_does_not_take_the_next_update_with_it(tmp_path):
+    """An update of known tables without a source is a transaction of its own, unless one is open: then it is ended."""
+    with tick_store.open(tmp_path / "s") as store, tick_store.open(tmp_path / "s", read_only=True) as reader:
+        store.publish({"t": numbered(0)})
+        forgotten = _log.transaction(store._log, store.path)
+        forgotten.__enter__()
+        assert store.publish({"t": numbered(1)}) == 2
+        assert reader.snapshot().seq == 2
+        assert not store._log.in_transaction
+
+
+@pytest.mark.parametrize("every", [7, pytest.param(1, marks=pytest.mark.deep)])
+def test_a_ctrl_c_leaves_an_update_without_a_source_whole_or_not_at_all(tmp_path, every):
+    for moment in itertools.count(every % 5, every):
+        folder = tmp_path / str(moment)
+        with tick_store.open(folder, durable=False) as store, tick_store.open(folder, read_only=True) as reader:
+            store.publish({"t": timed(1)})
+            error = interrupted(lambda store=store: store.publish({"t": timed(2)}), moment)
+            there = [1, 2] if reader.snapshot().seq == 2 else [1]
+            assert store.publish({"t": timed(3)}) == len(there) + 1
+            for seen in (store, reader):
+                assert seen.snapshot().rows("t")["time"].tolist() == [*there, 3]
+        if error is None:
+            break
+    assert there == [1, 2] and moment > 20
+
+
 def timed(*times):
     return pa.table({"time": times})
 
