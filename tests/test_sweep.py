@@ -301,6 +301,20 @@ def test_what_a_table_holds_is_read_back_as_it_was_given(toy, tmp_path):
 # ---- journals and kills
 
 
+@pytest.mark.parametrize(("given", "read"), [
+    ([1, 2**62 + 1], [1, 2**62 + 1]),
+    ([1, 2**63], ["1", "9223372036854775808"]),
+    ([0.5, 2**53], [0.5, 2.0**53]),
+    ([0.5, 2**53 + 1], ["0.5", "9007199254740993"]),
+    ([0.5, 10**400], ["0.5", "1" + "0" * 400]),
+])  # fmt: skip
+def test_a_whole_number_that_no_column_of_numbers_holds_is_kept_as_text(tmp_path, given, read):
+    points = grid.Grid({"gamma": [0.1, 0.2]}, {}, paired=False)
+    table = tables.frame(points, {number: {"results": {"x": value}} for number, value in enumerate(given)})
+    tables.write(tmp_path / "a.parquet", table, {})
+    assert tables.read(tmp_path / "a.parquet")["x"].tolist() == table["x"].tolist() == read
+
+
 def computed(_, values, timeout):
     """A run without a process, for what is about files alone."""
     if values["gamma"] <= 0:

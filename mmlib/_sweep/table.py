@@ -33,18 +33,26 @@ def frame(grid: Grid, answers: dict[int, dict[str, Any]]) -> pd.DataFrame:
 
 
 def _series(values: list) -> pd.Series:
-    """Numbers, truths or texts of one type; mixed ones as texts, lists as they are."""
+    """Numbers, truths or texts of one type; as texts mixed ones and whole numbers that no type holds; lists as such."""
     there = {type(value) for value in values if value is not None}
     missing = any(value is None for value in values)
     if there == {bool}:
         return pd.Series(values, dtype="boolean" if missing else "bool")
     if there == {int} and all(value is None or -(2**63) <= value < 2**63 for value in values):
         return pd.Series(values, dtype="Int64" if missing else "int64")
-    if there and there <= {int, float}:
+    if float in there and there <= {int, float} and all(map(_float, values)):
         return pd.Series([float("nan") if value is None else float(value) for value in values], dtype="float64")
-    if len(there) > 1:
+    if len(there) > 1 or there == {int}:
         values = [None if value is None else str(value) for value in values]
     return pd.Series(values, dtype="object")
+
+
+def _float(value: float | None) -> bool:
+    """Whether a float says the same."""
+    try:
+        return not isinstance(value, int) or float(value) == value
+    except OverflowError:
+        return False
 
 
 def write(path: Path, table: pd.DataFrame, about: dict[str, Any]) -> None:
