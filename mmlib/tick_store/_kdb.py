@@ -220,10 +220,11 @@ class KdbFollower:
     def __init__(self, connection, tables, timeout):
         self._timeout, self._arrived, self._closed = timeout, queue.SimpleQueue[Any](), threading.Event()
         threading.Thread(target=_receive, args=(connection, tables, self._arrived, self._closed), daemon=True).start()
+        most = 2 * connection.timeout  # to connect, and to answer
         try:
-            first = self._arrived.get(timeout=2 * connection.timeout)
+            first = self._arrived.get(timeout=most)
         except queue.Empty:
-            first = StoreError(f"{connection.url}: no answer to .u.sub within {2 * connection.timeout} s")
+            first = StoreError(f"{connection.url}: no answer to .u.sub within {most} s")
         if isinstance(first, StoreError):
             self._closed.set()
             raise first
