@@ -105,6 +105,14 @@ def connected(url):
 
 
 @pytest.fixture
+def raw(server):
+    """kola alone on a connection of its own."""
+    alone = connected(server)
+    yield alone
+    alone.disconnect()
+
+
+@pytest.fixture
 def load(server):
     """Puts a pandas table on the server under a name, by kola alone: NaN as null, text as symbols, days as dates."""
     import polars as pl

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import datetime
 import itertools
 import threading
 import time
@@ -29,6 +30,7 @@ def trades(n, first=0):
     )
 
 
+LONGEST = 106_751 * 86_400 * 10**6  # microseconds: the whole days of int64's nanoseconds
 KINDS = {
     "b": pl.Boolean, "h": pl.Int16, "i": pl.Int32, "j": pl.Int64, "e": pl.Float32, "f": pl.Float64, "s": pl.String,
     "p": pl.Datetime("ns"), "d": pl.Date, "n": pl.Duration("ns"),
@@ -116,6 +118,36 @@ def test_what_would_come_back_as_something_else_is_not_sent(server, columns, wha
 
 
 @pytest.mark.parametrize(
+    "name, unit, least, greatest, below, above",
+    [
+        ("p", "ns", "1707-09-23", "2262-04-10T23:59:59.999999999", "1707-09-22T23:59:59.999999999", "2262-04-11"),
+        ("p", "us", "1707-09-23", "2262-04-10T23:59:59.999999", "1707-09-22T23:59:59.999999", "2262-04-11"),
+        ("p", "ms", "1707-09-23", "2262-04-10T23:59:59.999", "1707-09-22T23:59:59.999", "2262-04-11"),
+        ("n", "ns", -LONGEST * 1000, LONGEST * 1000 - 1, -LONGEST * 1000 - 1, LONGEST * 1000),
+        ("n", "us", -LONGEST, LONGEST - 1, -LONGEST - 1, LONGEST),
+        ("d", "D", "0001-01-01", "9999-12-31", "0000-12-31", "10000-01-01"),
+    ],
+)
+def test_the_first_and_the_last_time_come_back_and_their_neighbours_are_refused(
+    server, raw, name, unit, least, greatest, below, above
+):
+    """The days are the calendar's, by NumPy; what was kept is read by kola alone."""
+
+    def of(*values):
+        told = np.array(values, f"{'timedelta64' if name == 'n' else 'datetime64'}[{unit}]").astype("int64")
+        kind = {"p": pl.Datetime, "n": pl.Duration}[name](unit) if name != "d" else pl.Date
+        return kinds(**{name: [None] * len(told)}).with_columns(pl.Series(name, told).cast(kind))
+
+    with tick_store.open(server) as store:
+        for wrong in (below, above):
+            with pytest.raises(StoreError, match=f"'kinds', column '{name}': .*; row 1"):
+                store.publish({"kinds": of(least, wrong)})
+        store.publish({"kinds": of(least, greatest)})
+    kept = raw.sync("select from kinds")[name]
+    assert kept.cast(kept.dtype if name == "d" else type(kept.dtype)(unit)).equals(of(least, greatest)[name])
+
+
+@pytest.mark.parametrize(
     "column, what",
     [
         (pd.Series(pd.to_datetime(["1500-01-01"]).astype("datetime64[us]")), "'time'.*1707"),
@@ -163,6 +195,13 @@ def test_a_hostile_name_is_no_question(server, name):
         ):
             with pytest.raises(StoreError, match="name"):
                 verb()
+
+
+def test_a_name_has_80_letters_at_most(load, server, raw):
+    load("a" * 80, trades(1))
+    with tick_store.open(server) as store:
+        store.publish({"a" * 80: trades(1, first=1)})
+    assert raw.sync("select from " + "a" * 80)["size"].to_list() == [0, 1]
 
 
 def test_hostile_columns_are_data(load, server):
@@ -234,6 +273,34 @@ def test_followers_get_what_comes_in_order(server):
             assert [update.tables["trade"]["size"].tolist() for update in updates] == [[99]]
 
 
+def test_a_follower_of_two_tables_is_subscribed_to_both(server, raw):
+    """As kola alone finds the server's list of subscribers."""
+    with tick_store.open(server) as store, store.follow(timeout=60, tables=["quote", "trade"]) as follower:
+        assert raw.sync(".u.w")["name"].to_list() == ["quote", "trade"]
+        store.publish({"trade": trades(1)})
+        assert list(next(iter(follower)).tables) == ["trade"]
+
+
+def test_the_day_that_ends_is_the_one_that_was_named(server, raw):
+    """As a subscriber is told it, by kola alone."""
+    raw.sync(".u.sub", "", "")
+    with tick_store.open(server) as store:
+        assert store.end_of_day("2024-02-29") == []
+    assert raw.receive() == (".u.end", datetime.date(2024, 2, 29))
+
+
+@pytest.mark.parametrize("day", ["20260102", "2026-W01-5", "2026-1-2", "2026-02-30", "today", "", None, 20260102])
+def test_a_day_is_written_in_one_way(server, raw, day):
+    """As the folder's store has it; nobody is told that another day is over."""
+    raw.sync(".u.sub", "", "")
+    with tick_store.open(server) as store:
+        for verb in (lambda: store.history("trade", day), lambda: store.end_of_day(day)):
+            with pytest.raises(StoreError, match="date must be a day YYYY-MM-DD; got"):
+                verb()
+        store.end_of_day("2026-01-02")
+    assert raw.receive() == (".u.end", datetime.date(2026, 1, 2))
+
+
 @pytest.mark.deep
 def test_every_follower_gets_every_update_once(server):
     """A feed of 3,000 updates; a quick follower, a slow one, one with ``async for``, one that leaves in the middle."""
@@ -303,6 +370,28 @@ def test_async_for_shares_the_loop(server):
     assert asyncio.run(run()) == [1, 2, 3]
 
 
+def test_a_cancelled_async_for_closes_its_follower(server):
+    """Nothing that arrives after that is an update of it."""
+
+    async def run():
+        with tick_store.open(server) as store:
+            follower = store.follow(timeout=1)
+
+            async def watch():
+                return [update async for update in follower]
+
+            task = asyncio.create_task(watch())
+            await asyncio.sleep(0.1)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            for n in (1, 2):  # a thread that still waited would take the first
+                store.publish({"trade": trades(n)})
+            return list(follower)
+
+    assert asyncio.run(run()) == []
+
+
 def test_an_answer_must_be_a_table(server):
     """Numbers, text and errors are one clear error each, with the server's words; the connection goes on."""
     with tick_store.open(server) as store:
@@ -317,7 +406,7 @@ def test_an_answer_must_be_a_table(server):
         ]:
             with pytest.raises(StoreError, match=what):
                 store.sql(query)
-        assert store.sql("select n:sum[size]\n  from trade")["n"].tolist() == [0]
+        assert store.sql("select\nn:sum[size]\nfrom trade")["n"].tolist() == [0]
         store.publish({"trade": trades(3)})
         assert len(store.sql("eval", ["trade"])) == 3  # a function of the server, its argument a symbol
 

@@ -21,17 +21,23 @@ from mmlib.tick_store import StoreError
 
 SHAKE = b"\3"
 TRUE = b"\1\2\0\0" + struct.pack("<I", 10) + b"\xff\1"  # an answer: the boolean 1b
+BIG_ENDIAN = b"\0\2\0\0" + struct.pack(">I", 10) + b"\xff\1"
+REFUSED = b"\1\2\0\0" + struct.pack("<I", 14) + b"\x80type\0"  # q's own error, 'type
+NO_SYMBOLS = b"\1\2\0\0" + struct.pack("<I", 14) + b"\x0b\0\0\0\0\0"  # `$()
+# q's table of the columns n and s, both (): a dictionary of symbols and of a list of two empty lists
+UNTYPED = b"\x62\0\x63" + b"\x0b\0\2\0\0\0n\0s\0" + b"\0\0\2\0\0\0" + 2 * b"\0\0\0\0\0\0"
+UNTYPED = b"\1\2\0\0" + struct.pack("<I", 8 + len(UNTYPED)) + UNTYPED
 TRADE = pd.DataFrame({"time": pd.to_datetime(["2026-01-02"]), "sym": ["a"], "price": [1.5], "size": [1]})
 
 
 @pytest.fixture
 def misbehaving():
     """Starts a server on a port of its own: it says `first`, reads the credentials, says `shake`, and after each
-    question the next of `answers`; after the last it closes, or is silent until the test is over. From the connection
-    of number `silent` on, it only shakes hands."""
+    question the next of `answers`, in two parts if it `halves` them; after the last it closes, or is silent until the
+    test is over. From the connection of number `silent` on, it only shakes hands."""
     over, servers, handshakes = threading.Event(), [], []
 
-    def run(shake=b"", answers=(), first=b"", closes=False, silent=9):
+    def run(shake=b"", answers=(), first=b"", closes=False, silent=9, halves=False):
         server = socket.create_server(("127.0.0.1", 0))
         servers.append(server)
 
@@ -43,7 +49,10 @@ def misbehaving():
                 for k, said in enumerate(sayings):
                     if k:
                         client.recv(4096)
-                    client.sendall(said)
+                    if k and halves:
+                        client.sendall(said[:5])
+                        time.sleep(0.05)
+                    client.sendall(said[5:] if k and halves else said)
                 if not closes:
                     over.wait()
 
@@ -74,6 +83,9 @@ def misbehaving():
         ({"shake": SHAKE, "closes": True}, "does not speak kdb"),
         ({"shake": SHAKE, "answers": [b"HTTP/1.1 400 Bad Request\r\n\r\n"]}, "does not speak kdb"),
         ({"shake": SHAKE, "answers": [b"\1\2\0\0" + struct.pack("<I", 2**31) + b"\xff\1"]}, "does not speak kdb"),
+        ({"shake": SHAKE, "answers": [b"\1\2\0\0" + struct.pack("<I", 8)]}, "does not speak kdb"),
+        ({"shake": SHAKE, "answers": [TRUE[:1] + b"\0" + TRUE[2:]] * 2}, "does not speak kdb"),  # a push, no answer
+        ({"shake": SHAKE, "answers": [BIG_ENDIAN] * 2}, "'1b' is refused .*big endian"),
         ({"shake": SHAKE, "answers": [TRUE[:5]]}, "no answer within 1 s"),
         ({"shake": SHAKE, "answers": [TRUE[:5]], "closes": True}, "does not speak kdb"),
     ],
@@ -122,6 +134,60 @@ def test_an_answer_of_the_wrong_form_is_named(misbehaving):
     ]:
         with tick_store.open(misbehaving(SHAKE, [TRUE, TRUE])) as store, pytest.raises(StoreError, match=what):
             verb(store)
+
+
+def test_an_answer_may_come_in_two_halves(misbehaving):
+    """The first one, too, of which only the head is read."""
+    with (
+        tick_store.open(misbehaving(SHAKE, [TRUE, REFUSED], halves=True)) as store,
+        pytest.raises(StoreError, match=r"'select from trade' is refused .*type"),
+    ):
+        store.sql("select from trade")
+
+
+def test_what_is_refused_is_not_asked_again(misbehaving):
+    """The next answer is the next question's."""
+    with tick_store.open(misbehaving(SHAKE, [TRUE, REFUSED, TRUE])) as store:
+        with pytest.raises(StoreError, match=r"'enlist select from trade' is refused .*type"):
+            store.snapshot(["trade"])
+        with pytest.raises(StoreError, match="query: the answer must be a table; got bool"):
+            store.sql("1b")
+
+
+def test_a_server_without_tables_has_an_empty_snapshot(misbehaving):
+    with tick_store.open(misbehaving(SHAKE, [TRUE, NO_SYMBOLS])) as store:
+        for snapshot in (store.snapshot(), store.snapshot([])):
+            assert snapshot.seq is None and snapshot.names == []
+            assert snapshot.sql("select 1 as one")["one"].tolist() == [1]
+
+
+def test_a_column_without_a_type_takes_any(misbehaving):
+    """The empty table that the server answers is written by hand, byte by byte."""
+    table = pd.DataFrame({"n": [1], "s": ["a"]})
+    with tick_store.open(misbehaving(SHAKE, [TRUE, UNTYPED, TRUE])) as store:
+        assert store.publish({"t": table}) is None
+        with pytest.raises(StoreError, match=r"'t' must have the server's columns n .*, s .*; got s"):
+            store.publish({"t": table[["s", "n"]]})
+
+
+def test_a_store_that_was_closed_and_is_asked_again_asks_the_columns_anew(load, server, raw):
+    """Another connection, perhaps to another server: they are changed by kola alone meanwhile."""
+    load("swapped", TRADE)
+    store = tick_store.open(server)
+    store.publish({"swapped": TRADE})
+    store.close()
+    raw.sync("set", "swapped", raw.sync("select time, sym, size, price from swapped"))
+    with store, pytest.raises(StoreError, match=r"must have the server's columns time .*, sym .*, size .*, price"):
+        store.publish({"swapped": TRADE})
+
+
+def test_both_connections_say_the_same_user(misbehaving, monkeypatch):
+    """Where none is given, kola takes the system's; a server that lets only that one in lets our question in."""
+    for user in ("", "desk"):
+        monkeypatch.setenv("MMLIB_KDB_USER", user)
+        with tick_store.open(misbehaving(SHAKE, [TRUE])) as store:
+            ours, kolas = (said[:-2] for said in misbehaving.handshakes[-2:])
+            assert ours == kolas and ours.startswith(user.encode()) and store.url.startswith("kdb://")
 
 
 def test_credentials_are_the_environments(misbehaving, monkeypatch):
@@ -186,6 +252,10 @@ def test_options_are_of_one_kind_of_store(tmp_path, server):
     for timeout in (0, -1, 1.5, "5"):
         with pytest.raises(ValueError, match="timeout"):
             tick_store.open(server, timeout=timeout)
+    with tick_store.open(server) as kdb, tick_store.open(tmp_path / "store") as folder:
+        for store, timeout in itertools.product((kdb, folder), (-1, float("nan"), "5")):
+            with pytest.raises(ValueError, match=r"timeout must be .*seconds without an update"):
+                store.follow(timeout=timeout)
 
 
 def test_without_kola_the_extra_is_named(monkeypatch):
@@ -276,6 +346,18 @@ def test_a_closed_follower_ends_what_waits_and_lets_go(server):
             thread.join(20)
         assert len(os.listdir("/dev/fd")) <= files  # those of an earlier test may end meanwhile
         assert len(receiving) == 1 and not any(thread.is_alive() for thread in receiving) and len(seen) == 1
+
+
+def test_a_follower_that_nobody_holds_lets_go(server):
+    """At the next message, as if it had been closed."""
+    before = set(threading.enumerate())
+    with tick_store.open(server) as store:
+        store.follow()
+        receiving = set(threading.enumerate()) - before
+        store.publish({"trade": TRADE})
+        for thread in receiving:
+            thread.join(20)
+        assert len(receiving) == 1 and not any(thread.is_alive() for thread in receiving)
 
 
 @pytest.mark.parametrize(
