@@ -256,6 +256,18 @@ def test_a_batch_too_large_for_the_log_is_refused_and_the_next_is_kept(tmp_path)
         assert store.snapshot().table("t")["n"].tolist() == [0] * 5 + [2] * 5
 
 
+@pytest.mark.deep
+def test_a_batch_beyond_what_python_gives_to_sqlite_is_refused_with_the_same_words(tmp_path):
+    """2 GB of zeros, of which the system keeps one page: Python's own error comes before SQLite's."""
+    with tick_store.open(tmp_path / "s") as store:
+        with (
+            pytest.raises(StoreError, match="less than 1,000,000,000 bytes; this one has 2,147,483,648"),
+            _log.transaction(store._log, store.path),
+        ):
+            _log.append(store._log, 1, None, None, {"t": bytes(2**31)})
+        assert store.publish({"t": numbered(0)}) == 1
+
+
 def test_nothing_is_known_of_a_table_whose_first_update_was_refused(tmp_path):
     """Neither its form nor a time that it has seen, by this writer or by the next."""
     form = {"time": pd.to_datetime([5, 3], unit="s"), "x": [1, 2]}
@@ -319,6 +331,15 @@ def interrupted(action, moment):
     return None
 
 
+@pytest.mark.parametrize("kind", [*sqlite3.Error.__subclasses__(), *sqlite3.DatabaseError.__subclasses__()])
+def test_every_error_of_sqlite_names_the_log(tmp_path, kind):
+    """As Python lists them; an error of Python's own stays what it is."""
+    with pytest.raises(StoreError, match=r"s/log\.sqlite: .*out of order"), _log.naming(tmp_path / "s" / "log.sqlite"):
+        raise kind("out of order")
+    with pytest.raises(KeyError, match="out of order"), _log.naming(tmp_path / "s" / "log.sqlite"):
+        raise KeyError("out of order")
+
+
 def test_a_block_that_was_forgotten_does_not_end_another(tmp_path):
     """A Ctrl-C as it began, and a notebook that kept the exception until now, in the midst of the next update."""
     with tick_store.open(tmp_path / "s") as store:
@@ -337,9 +358,12 @@ def test_a_transaction_that_was_left_open_does_not_take_the_next_update_with_it(
         store.publish({"t": numbered(0)})
         forgotten = _log.transaction(store._log, store.path)
         forgotten.__enter__()
+        store._log.execute("insert into days values ('2026-01-02', 1, null, 0)")  # of what was broken off
         assert store.publish({"t": numbered(1)}) == 2
         assert reader.snapshot().seq == 2
         assert not store._log.in_transaction
+    with contextlib.closing(sqlite3.connect(tmp_path / "s" / "log.sqlite")) as log:
+        assert log.execute("select count(*) from days").fetchall() == [(0,)]
 
 
 @pytest.mark.parametrize("every", [7, pytest.param(1, marks=pytest.mark.deep)])

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from mmlib import tick_store
@@ -123,6 +124,7 @@ def test_a_snapshot_does_not_move_and_asof_joins_within_it(tmp_path):
             "select t.size, q.bid from trade t asof join quote q on t.sym = q.sym and t.time >= q.time order by 1"
         )
         assert joined["bid"].tolist() == [1.25, 2.25, 3.25, 2.25]  # the last quote of the same parity
+        assert before.sql("select size from trade where size > ? and sym = ?", [1, "b"])["size"].tolist() == [3]
         with pytest.raises(StoreError, match="there is no table 'order'; there are 'quote', 'trade'"):
             before.table("order")
         with pytest.raises(StoreError, match="query: "):
@@ -359,20 +361,74 @@ def test_a_follower_in_an_event_loop_and_one_that_times_out(tmp_path):
             return [update.seq async for update in store.follow(since=1, timeout=0.05)]
 
         assert asyncio.run(read()) == [2, 3]
+        following = store.follow(since=1, timeout=0)  # each iteration reads for itself
+        assert [[update.seq for update in following] for _ in range(2)] == [[2, 3], [2, 3]]
         assert [update.seq for update in store.follow(since=3, timeout=0.05)] == []
         with pytest.raises(StoreError, match="since must be <= 3, the last update; got 4"):
             store.follow(since=4)
 
 
 def test_a_follower_far_behind_takes_large_updates_a_few_at_a_time(tmp_path, monkeypatch):
-    monkeypatch.setattr(_readers, "MOST", 5000)
     with tick_store.open(tmp_path / "s") as store:
         for n in range(9):
-            store.publish({"t": trades(50, n)})
+            store.publish({"t": trades(50, n), "u": trades(50, n)})
         following = store.follow(timeout=0)
         with contextlib.closing(_log.connect(store.path, read_only=True, durable=False)) as log:
+            each = len(log.execute("select payload from updates").fetchone()[0])  # of both tables
+            monkeypatch.setattr(_readers, "MOST", 3 * each - 1)
             assert [update.seq for update in following._next(log, 4)] == [5, 6, 7]
+            monkeypatch.setattr(_readers, "MOST", 3 * each)
+            assert [update.seq for update in following._next(log, 4)] == [5, 6, 7, 8]
         assert [update.seq for update in following] == list(range(1, 10))
+
+
+def test_a_follower_far_behind_takes_a_thousand_updates_at_a_time(tmp_path):
+    with tick_store.open(tmp_path / "s", durable=False) as store:
+        for n in range(1002):
+            store.publish({"t": pa.table({"n": [n]})})
+        following = store.follow(timeout=0)
+        with contextlib.closing(_log.connect(store.path, read_only=True, durable=False)) as log:
+            assert [update.seq for update in following._next(log, 1)] == list(range(2, 1002))
+        assert [update.tables["t"]["n"].tolist() for update in following] == [[n] for n in range(1002)]
+
+
+def test_a_tables_folder_is_its_name_percent_encoded(tmp_path):
+    """Written by hand: a point or a tilde means something to a shell or a file system, where it is not encoded."""
+    folders = {"a-B_9": "a-B_9", "..": "%2E%2E", "a.b": "a%2Eb", "~a": "%7Ea", "a b/%": "a%20b%2F%25", "ü": "%C3%BC"}
+    with tick_store.open(tmp_path / "s") as store:
+        store.publish({name: trades(1) for name in folders})
+        store.end_of_day("2026-01-02")
+    assert sorted(os.listdir(tmp_path / "s" / "history")) == sorted(folders.values())
+    for folder in folders.values():
+        assert os.listdir(tmp_path / "s" / "history" / folder) == ["date=2026-01-02"]
+
+
+def test_a_closed_day_has_row_groups_that_a_query_of_one_sym_skips(tmp_path):
+    """At most 131,072 rows each, sorted by sym: pyarrow alone finds the smallest and the largest sym of each."""
+    n = 300_000
+    with tick_store.open(tmp_path / "s", durable=False) as store:
+        store.publish({"t": pa.table({"sym": ["c", "a", "b"] * (n // 3), "i": range(n)})})
+        (file,) = store.end_of_day("2026-01-02")
+    found = pq.read_metadata(file)
+    groups = [found.row_group(k) for k in range(found.num_row_groups)]
+    syms = [group.column(found.schema.names.index("sym")).statistics for group in groups]
+    assert [group.num_rows for group in groups] == [131_072, 131_072, 37_856]
+    assert [(sym.min, sym.max) for sym in syms] == [("a", "b"), ("b", "c"), ("c", "c")]
+
+
+def test_a_closed_days_file_is_synced_before_it_has_its_name_and_its_folder_after(tmp_path, monkeypatch):
+    """Else a machine that loses its power may keep the name, and not the rows."""
+    place, synced, sync = tmp_path / "s" / "history" / "t" / "date=2026-01-02" / "part.parquet", [], os.fsync
+
+    def watched(file):
+        synced.append((os.fstat(file).st_ino, place.exists()))
+        sync(file)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    with tick_store.open(tmp_path / "s") as store:
+        store.publish({"t": trades(1)})
+        store.end_of_day("2026-01-02")
+    assert synced == [(place.stat().st_ino, False), (place.parent.stat().st_ino, True)]
 
 
 @pytest.mark.parametrize("trials", [40, pytest.param(200, marks=pytest.mark.deep)])
