@@ -32,9 +32,10 @@ def write(table, file):
     with open(partial, "rb+") as opened:
         os.fsync(opened.fileno())
     partial.replace(file)
-    folder = os.open(file.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    for folder in file.parents[:4]:  # the day's, the table's, the history's and the store's: each may hold a new name
+        entries = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(entries)
+        finally:
+            os.close(entries)
     return digest(file)

@@ -416,8 +416,8 @@ def test_a_closed_day_has_row_groups_that_a_query_of_one_sym_skips(tmp_path):
     assert [(sym.min, sym.max) for sym in syms] == [("a", "b"), ("b", "c"), ("c", "c")]
 
 
-def test_a_closed_days_file_is_synced_before_it_has_its_name_and_its_folder_after(tmp_path, monkeypatch):
-    """Else a machine that loses its power may keep the name, and not the rows."""
+def test_a_closed_days_file_is_synced_before_it_has_its_name_and_its_folders_after(tmp_path, monkeypatch):
+    """Else a machine that loses its power may keep the name and not the rows, or not the folder with the name."""
     place, synced, sync = tmp_path / "s" / "history" / "t" / "date=2026-01-02" / "part.parquet", [], os.fsync
 
     def watched(file):
@@ -428,7 +428,8 @@ def test_a_closed_days_file_is_synced_before_it_has_its_name_and_its_folder_afte
     with tick_store.open(tmp_path / "s") as store:
         store.publish({"t": trades(1)})
         store.end_of_day("2026-01-02")
-    assert synced == [(place.stat().st_ino, False), (place.parent.stat().st_ino, True)]
+    folders = [tmp_path / "s" / way for way in ("history/t/date=2026-01-02", "history/t", "history", ".")]
+    assert synced == [(place.stat().st_ino, False), *((folder.stat().st_ino, True) for folder in folders)]
 
 
 @pytest.mark.parametrize("trials", [40, pytest.param(200, marks=pytest.mark.deep)])
