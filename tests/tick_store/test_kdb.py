@@ -102,6 +102,9 @@ def test_every_kind_of_value_comes_back_as_it_went(server):
         ({"b": [True, None]}, "column 'b': unknown boolean.*row 1"),
         ({"s": ["x", None]}, "column 's': unknown text.*row 1"),
         ({"s": ["x", "a\0b"]}, "column 's': a zero byte.*row 1"),
+        ({"s": ["x", None, "y", None]}, "column 's': unknown text.*row 1"),
+        ({"s": ["x", "a\0b", "\0", "y"]}, "column 's': a zero byte.*row 1"),
+        ({"j": [None, 5, 2**63 - 1, 7, -(2**63)]}, f"column 'j': {2**63 - 1} is kdb.*row 2"),
         *[
             ({name: [0, end]}, f"column '{name}': {end} is kdb")
             for name, bits in {"h": 15, "i": 31, "j": 63}.items()

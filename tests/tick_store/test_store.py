@@ -548,6 +548,22 @@ def test_what_cannot_be_kept_is_refused_by_name_and_leaves_nothing(tmp_path, tab
         assert store.publish({"t": trades(1, 1)}) == 2
 
 
+def test_a_time_that_cannot_be_kept_is_refused_wherever_it_stands(tmp_path):
+    """In the first batch, which makes the table, and in a later one; of several the first."""
+
+    def of(*times):
+        return {"t": pa.table({"time": pa.array(times, pa.uint64())})}
+
+    with tick_store.open(tmp_path / "s") as store:
+        for _ in range(2):
+            with pytest.raises(StoreError, match="'t': time is missing in row 1"):
+                store.publish(of(1, None, 3, None))
+            with pytest.raises(StoreError, match=r"'t': time must be less than 2\*\*63; got 9223372036854775813"):
+                store.publish(of(2, 2**63 + 5, 2**63, 4))
+            store.publish(of(2**63 - 1, 0))
+        assert store.snapshot().table("t")["time"].tolist() == [2**63 - 1, 0] * 2
+
+
 def test_nanoseconds_of_a_time_of_day_are_refused_in_every_batch(tmp_path):
     whole, not_whole = (pa.table({"x": pa.array([ns], pa.time64("ns"))}) for ns in (1000, 1001))
     with tick_store.open(tmp_path / "s") as store:
