@@ -2,7 +2,7 @@
 
     python benchmarks/sweep.py [chapter …] [--all] [--scale] [--fresh]
 
-Without names: three chapters. With `--all` every chapter of the book; one whose own arithmetic, a run in a loaded
+Without names: four chapters. With `--all` every chapter of the book; one whose own arithmetic, a run in a loaded
 process, is over a second is not compared. Modules are compiled once, as for a user, or with `--fresh` by each process,
 as in a container that keeps nothing. With `--scale` also one worker against two, by the clock, and 10,000 points of a
 toy chapter, whose processes may not grow.
@@ -25,7 +25,7 @@ import psutil
 from mmlib import _notebooks, chapter, sweep
 from mmlib._sweep import engine
 
-CHEAP = ["cartea_jaimungal", "liquidation", "events"]
+CHEAP = ["cartea_jaimungal", "liquidation", "events", "glft"]
 RUNS = 5
 #: CPU seconds of a chapter's own arithmetic over which it is not compared.
 LONG = 1.0
