@@ -4,6 +4,7 @@ with cluster.client() as client:                              # this machine, a 
 with cluster.client("tcp://scheduler:8786") as client:        # a cluster, of any size
 """
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,7 +47,11 @@ def client(scheduler: str | None = None, workers: int | None = None) -> Iterator
         return
     count = checks.integer("workers", os.cpu_count() if workers is None else workers, least=1, meaning="processes")
     local = distributed.LocalCluster(
-        n_workers=count, threads_per_worker=1, processes=True, dashboard_address="127.0.0.1:0", silence_logs=40
+        n_workers=count,
+        threads_per_worker=1,
+        processes=True,
+        dashboard_address="127.0.0.1:0",
+        silence_logs=logging.CRITICAL,  # a failure is raised; a worker that ends as it says it lives would complain
     )
     with local, distributed.Client(local, set_as_default=False) as connected:
         yield connected

@@ -115,3 +115,21 @@ def test_an_address_where_nothing_listens_is_named():
         pass
     with pytest.raises(ValueError, match=words), cluster.client("nonsense://x"):
         pass
+
+
+def test_what_a_worker_of_this_machine_complains_of_is_not_printed_and_what_fails_is_raised(tmp_path):
+    """One that ends as it tells the scheduler that it lives writes an error to the terminal of a sweep that is done."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import logging, operator\n"
+        "from mmlib import cluster\n"
+        "if __name__ == '__main__':\n"
+        "    with cluster.client(workers=1) as client:\n"
+        "        client.run(logging.getLogger('distributed.worker').error, 'Failed to communicate with scheduler')\n"
+        "        try:\n"
+        "            client.submit(operator.truediv, 1, 0).result()\n"
+        "        except ZeroDivisionError as error:\n"
+        "            print(error)\n"
+    )
+    ended = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "division by zero\n", "")
