@@ -298,9 +298,6 @@ def test_what_a_table_holds_is_read_back_as_it_was_given(toy, tmp_path):
     assert sorted(os.listdir()) == ["a.parquet", "toy.ipynb"]
 
 
-# ---- journals and kills
-
-
 @pytest.mark.parametrize(("given", "read"), [
     ([1, 2**62 + 1], [1, 2**62 + 1]),
     ([1, 2**63], ["1", "9223372036854775808"]),
@@ -313,6 +310,9 @@ def test_a_whole_number_that_no_column_of_numbers_holds_is_kept_as_text(tmp_path
     table = tables.frame(points, {number: {"results": {"x": value}} for number, value in enumerate(given)})
     tables.write(tmp_path / "a.parquet", table, {})
     assert tables.read(tmp_path / "a.parquet")["x"].tolist() == table["x"].tolist() == read
+
+
+# ---- journals and kills
 
 
 def computed(_, values, timeout):

@@ -28,7 +28,7 @@ def market(omega_T, ksQ, Q):
     """sigma and A: with ks² = k gamma sigma²/(2 eta) and omega = 2 eta ks, eta = A C; arrays of one shape."""
     ks = np.asarray(ksQ) / Q
     eta = np.asarray(omega_T) / HORIZON / (2 * ks)
-    C = (1 + GAMMA / K) ** -(1 + K / GAMMA)
+    C = glft.constants(Market(sigma=1.0, A=1.0, k=K), GAMMA)[1]
     return np.broadcast_arrays(ks * np.sqrt(2 * eta / (K * GAMMA)), eta / C)
 
 
